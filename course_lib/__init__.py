@@ -1,0 +1,12 @@
+"""Helper package of the image segmentation course.
+
+It holds what a lesson has already built by hand, plus what would distract from it: finding data,
+seeding, plotting, and the `course` command. Importing it opens no file and no connection.
+"""
+
+from importlib.metadata import version
+
+from course_lib.errors import CourseError
+
+__all__ = ["CourseError", "__version__"]
+__version__ = version("course_lib")

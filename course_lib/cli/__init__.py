@@ -1,0 +1,56 @@
+"""The `course` command: one module a subcommand; errors are one line and a hint."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from course_lib import __version__
+from course_lib.cli import build, data, doctor, lint, run
+from course_lib.errors import CourseError
+
+app = typer.Typer(
+    name="course",
+    help="Run, check and build the image segmentation course.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(doctor.doctor)
+app.add_typer(data.app, name="data")
+app.command()(run.run)
+app.command()(build.build)
+app.command()(lint.lint)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"course_lib {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    if debug:
+        os.environ["COURSE_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Entry point of the `course` command. Exit code 1: an error, printed as one line and a hint."""
+    try:
+        app()
+    except CourseError as error:
+        if os.environ.get("COURSE_DEBUG"):
+            raise
+        print(f"Error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        raise SystemExit(130) from None

@@ -1,0 +1,5 @@
+"""`course build`."""
+
+
+def build() -> None:
+    """Being written."""

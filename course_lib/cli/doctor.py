@@ -1,0 +1,5 @@
+"""`course doctor`."""
+
+
+def doctor() -> None:
+    """Being written."""

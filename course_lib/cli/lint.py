@@ -1,0 +1,5 @@
+"""`course lint`."""
+
+
+def lint() -> None:
+    """Being written."""

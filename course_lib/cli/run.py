@@ -1,0 +1,5 @@
+"""`course run`."""
+
+
+def run() -> None:
+    """Being written."""

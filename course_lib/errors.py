@@ -1,0 +1,37 @@
+"""Errors that read like advice."""
+
+
+class CourseError(Exception):
+    """What went wrong, in one line, and what to do about it.
+
+    Every error that the course raises on purpose derives from this class, so that the command line can
+    print two lines instead of a traceback.
+
+    Args:
+        message: what went wrong; one line where possible.
+        hint: what to do next.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\nWhat to do: {self.hint}" if self.hint else self.message
+
+
+class SettingsError(CourseError):
+    """A setting has a name or a value that the course does not know."""
+
+
+class DataError(CourseError):
+    """A data set cannot be had, or does not look as it should."""
+
+
+class InputError(CourseError):
+    """A function was given arrays or arguments that it cannot work with."""
+
+
+class NotebookError(CourseError):
+    """A notebook breaks a rule of the house, or did not run to its end."""
