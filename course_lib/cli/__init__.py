@@ -47,7 +47,7 @@ def main() -> None:
     try:
         app()
     except CourseError as error:
-        if os.environ.get("COURSE_DEBUG"):
+        if os.environ.get("COURSE_DEBUG", "0") != "0":
             raise
         print(f"Error: {error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -1,10 +1,89 @@
-"""`course data`."""
+"""`course data`: where the data sets are, and how to get them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from course_lib.errors import DataError
+
 app = typer.Typer(help="List, fetch and verify data sets.", no_args_is_help=True)
+Names = Annotated[list[str] | None, typer.Argument(help="Data sets, such as nuclei; `course data list` names all.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Use no network; the same as COURSE_OFFLINE=1.")]
 
 
 @app.command("list")
 def list_() -> None:
-    """Being written."""
+    """List the data sets: size of the download, licence, and where each is now."""
+    from course_lib.data import store
+    from course_lib.data.sources import SOURCES
+
+    rows = [("NAME", "SIZE", "LICENCE", "TITLE", "WHERE")]
+    for name, entry in SOURCES.items():
+        place = store.unpacked(name) or store.find(name)
+        rows.append(
+            (name, store.megabytes(entry.size), entry.licence, entry.title, str(place) if place else "not here")
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    for row in rows:
+        typer.echo("  ".join([*(f"{text:<{width}}" for text, width in zip(row, widths, strict=False)), row[4]]))
+
+
+@app.command()
+def fetch(
+    names: Names = None,
+    everything: Annotated[bool, typer.Option("--all", help="All data sets.")] = False,
+    to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Put the archives into DIR: a mirror for a class room.")
+    ] = None,
+    offline: Offline = False,
+) -> None:
+    """Get the archives of data sets: found in a mirror or the cache, else downloaded and checked."""
+    from course_lib.data import store
+    from course_lib.data.sources import SOURCES
+
+    if not names and not everything:
+        raise DataError("no data set named", f"course data fetch NAME, or --all; known: {', '.join(SOURCES)}")
+    _each(
+        list(SOURCES) if everything else names or [],
+        lambda name: f"{name}: {store.fetch(name, to=to, offline=offline or None)}",
+    )
+    if to:
+        typer.echo(f"To use this mirror: set COURSE_DATA_DIR={to.expanduser().resolve()}")
+
+
+@app.command()
+def verify(names: Names = None) -> None:
+    """Hash archives again and compare; with no names, all that are here."""
+    from course_lib.data import store
+    from course_lib.data.sources import SOURCES
+
+    present = names or [name for name in SOURCES if store.find(name)]
+    if not present:
+        typer.echo("No data set is here. To get one: course data fetch NAME")
+    _each(present, lambda name: f"{name}: ok: {store.verify(name)}")
+
+
+@app.command()
+def path(
+    name: Annotated[str, typer.Argument(help="A data set, such as nuclei.")],
+    offline: Offline = False,
+) -> None:
+    """Print the folder of an unpacked data set, and nothing else; fetches and unpacks it if need be."""
+    from course_lib.data import store
+
+    typer.echo(store.folder(name, offline=offline or None))
+
+
+def _each(names: list[str], do: Callable[[str], str]) -> None:
+    """Do all, even if some fail; exit code 1 if any did."""
+    failed = False
+    for name in names:
+        try:
+            typer.echo(do(name))
+        except DataError as error:
+            typer.echo(f"Error: {error}", err=True)
+            failed = True
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,87 @@
+"""Find a data set, or draw a stand-in, and read it.
+
+`load` is the one way in. Its samples are described at `readers.SegmentationDataset`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from course_lib import paths
+from course_lib.cards import box
+from course_lib.data import readers, store
+from course_lib.data.readers import SegmentationDataset
+from course_lib.errors import DataError, InputError
+
+__all__ = ["SegmentationDataset", "load"]
+
+DRAWN = {"cells": "cells", "streets": "streets"}
+STAND_INS = {"nuclei": "cells"}
+READERS = {"nuclei": readers.nuclei}
+
+
+def load(
+    name: str,
+    split: str = "train",
+    *,
+    task: str = "semantic",
+    mode: str = "auto",
+    count: int | None = None,
+    seed: int = 0,
+    size: tuple[int, int] = (128, 128),
+    path: str | Path | None = None,
+    classes: Sequence[str] | None = None,
+) -> SegmentationDataset:
+    """Load one split of a data set.
+
+    Args:
+        name: `"nuclei"`; `"cells"` or `"streets"` (always drawn); `"folder"` (your own, see `path`).
+        split: `"train"`, `"val"` or `"all"`.
+        task: `"semantic"` or `"instance"`; decides what a sample holds.
+        mode: `"real"`: the real set or an error. `"synthetic"`: its drawn stand-in. `"auto"`: the real set if a mirror,
+            the cache or a download has it, else the stand-in, announced in a box.
+        count: at most so many pictures, spread over the split; for drawn scenes, how many to draw (100).
+        seed: which scenes are drawn.
+        size: height and width of drawn scenes, in pixels.
+        path: for `"folder"`: the folder that holds `images` and `masks`.
+        classes: for `"folder"`: the names of the classes, background first.
+
+    Raises:
+        DataError: the set cannot be had, or a file in it is wrong.
+        InputError: unknown name, split or task.
+    """
+    if name == "folder":
+        if path is None:
+            raise InputError('load("folder") needs a path', 'call load("folder", path="my_pictures")')
+        folder = Path(path).expanduser()
+        return _spread(readers.image_folder(folder, split, task, classes or readers.CELL_CLASSES), count)
+    family = DRAWN.get(name) or (STAND_INS[name] if mode == "synthetic" and name in STAND_INS else None)
+    if family:
+        return readers.drawn(family, split, task, name=name, count=count or 100, size=size, seed=seed)
+    if name not in READERS:
+        raise InputError(f"no data set named {name!r}", f"known: {', '.join([*READERS, *DRAWN, 'folder'])}")
+    try:
+        folder = store.folder(name)
+    except DataError as error:
+        if mode == "real":
+            raise
+        print(_announcement(name, error))
+        return readers.drawn(STAND_INS[name], split, task, name=name, count=count or 100, size=size, seed=seed)
+    return _spread(READERS[name](folder, split, task, paths.cache_dir() / f"{folder.name}-labels"), count)
+
+
+def _spread(dataset: SegmentationDataset, count: int | None) -> SegmentationDataset:
+    """Keep `count` pictures at even distances, so that a short run still sees every kind of picture."""
+    if count is not None and count < len(dataset):
+        dataset.ids = tuple(dataset.ids[i * len(dataset) // count] for i in range(count))
+    return dataset
+
+
+def _announcement(name: str, error: DataError) -> str:
+    return box(
+        [
+            f"The data set {name!r} is not here, so this run uses its drawn stand-in ({STAND_INS[name]}).",
+            "Drawn pictures are simpler than real ones: the lesson works the same, its numbers differ.",
+            f"To get the real set: course data fetch {name}   (or set COURSE_DATA_DIR to a folder that has it)",
+            f"Why not: {error.message}",
+        ]
+    )

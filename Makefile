@@ -1,0 +1,49 @@
+# Two commands are enough: `make run` and `make test`. Set-up happens once, by itself.
+#
+#   make run   LESSON=01 PROFILE=lesson DATA=real DEVICE=cpu     narrow what runs; all optional
+#   make lab                                                     JupyterLab at lesson 00
+#   make test                                                    every test
+#   make clean                                                   remove .venv and build/
+#
+#   PYTHON=python3.12       another interpreter        TORCH_BACKEND=cpu     the small build of torch
+
+PYTHON ?= python3
+PROFILE ?= smoke
+DATA ?= synthetic
+DEVICE ?= auto
+LESSON ?=
+BIN := .venv/bin
+READY := .venv/ready
+export UV_COMPILE_BYTECODE := 1
+export UV_PYTHON_DOWNLOADS := never
+# A lesson's kernel imports a few thousand modules: never do without their byte code.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: run test lab clean constraints setup
+
+run: $(READY)
+	@$(BIN)/course run $(LESSON) --profile $(PROFILE) --data $(DATA) --device $(DEVICE)
+
+test: $(READY)
+	@$(BIN)/python -m pytest -n 2 tests
+
+lab: $(READY)
+	@$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+setup: $(READY)
+
+# `--without-pip` and `pip --python`: Debian's python3 comes without ensurepip.
+$(READY): pyproject.toml constraints.txt
+	@echo "Setting up .venv (once; a minute or two, and a download of up to 3 GB) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv --without-pip .venv
+	@$(PYTHON) -m pip --python $(BIN)/python install --quiet uv
+	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)) \
+	    -e '.[dev,book]' -c constraints.txt
+	@touch $(READY)
+
+constraints: $(READY)
+	@$(BIN)/python -m uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+	    --upgrade --quiet --no-header --output-file constraints.txt
+
+clean:
+	rm -rf .venv build

@@ -1,0 +1,285 @@
+"""Layouts on disk -> data sets whose samples have torchvision's own shapes.
+
+A semantic sample is `(image, mask)`, an instance sample `(image, target)`; see `SegmentationDataset`.
+"""
+
+import hashlib
+import os
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+from torchvision.ops import masks_to_boxes
+
+from course_lib.data.synthetic import CELL_CLASSES, STREET_CLASSES, draw_cells, draw_streets
+from course_lib.errors import DataError, InputError
+from course_lib.metrics import IGNORE, to_masks
+
+SPLITS = ("train", "val", "all")
+TASKS = ("semantic", "instance")
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One picture as arrays, before it becomes a sample."""
+
+    image: NDArray[np.uint8]
+    """`[H, W, 3]`."""
+    mask: NDArray[Any] | None = None
+    """Class ids `[H, W]`, 255 = void; None where only instances are known (all of class 1)."""
+    instances: NDArray[Any] | None = None
+    """Label map `[H, W]`, 0 = no instance; None where the data set has no instances."""
+
+
+class SegmentationDataset(Dataset):
+    """Pictures with a label for every pixel.
+
+    `dataset[i]` is, for `task="semantic"`, `(image, mask)`: `tv_tensors.Image` uint8 `[3, H, W]` and
+    `tv_tensors.Mask` int64 `[H, W]` (class ids, 255 = void); for `task="instance"`, `(image, target)` with
+    torchvision's detection dict: `boxes` float32 `[N, 4]` xyxy, `labels` int64 `[N]`, `masks` uint8 `[N, H, W]`.
+
+    Args:
+        name: name of the data set, such as `"nuclei"`.
+        source: `"real"` or `"synthetic"`.
+        split: `"train"`, `"val"` or `"all"`.
+        classes: names of the classes; the index is the id.
+        ids: a name for each picture.
+        read: id -> `Example`.
+        task: `"semantic"` or `"instance"`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: str,
+        split: str,
+        classes: Sequence[str],
+        ids: Sequence[str],
+        read: Callable[[str], Example],
+        task: str = "semantic",
+    ) -> None:
+        if task not in TASKS:
+            raise InputError(f"task = {task!r} is not known", f"choose one of {', '.join(TASKS)}")
+        self.name, self.source, self.split, self.task = name, source, split, task
+        self.classes, self.ids = tuple(classes), tuple(ids)
+        self._read = read
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.name} ({self.source}), {self.split}: {len(self)} pictures, {self.task}, {len(self.classes)} classes"
+        )
+
+    def __getitem__(self, index: int) -> tuple[tv_tensors.Image, Any]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"picture {index} of {len(self)}")  # ends a for loop over the data set
+        example = self._read(self.ids[index])
+        image = tv_tensors.Image(torch.from_numpy(example.image).permute(2, 0, 1).contiguous())
+        if self.task == "instance":
+            return image, _detection_target(example)
+        mask = example.mask if example.mask is not None else np.asarray(example.instances) > 0
+        return image, tv_tensors.Mask(torch.from_numpy(mask.astype(np.int64)))
+
+
+def _detection_target(example: Example) -> dict[str, Any]:
+    if example.instances is None:
+        raise DataError("this data set has no instances", 'load it with task="semantic"')
+    height, width = example.instances.shape
+    masks = torch.from_numpy(to_masks(example.instances))
+    # The far edges are exclusive, so that width = x2 - x1 and one pixel is no box of zero area.
+    boxes = masks_to_boxes(masks) + torch.tensor([0, 0, 1, 1])
+    if example.mask is None:
+        labels = torch.ones(len(masks), dtype=torch.int64)
+    else:
+        classes = torch.from_numpy(example.mask.astype(np.int64))
+        labels = torch.stack([classes[mask.bool()].mode().values for mask in masks]) if len(masks) else torch.ones(0)
+    return {
+        "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width), dtype=torch.float32),
+        "labels": labels.to(torch.int64),
+        "masks": tv_tensors.Mask(masks),
+    }
+
+
+def in_validation(name: str) -> bool:
+    """Whether a picture belongs to the validation split: a fifth of all names, by their SHA-256.
+
+    Decided by the name alone, so a subset of a data set never trains on what the whole set validates on.
+    """
+    return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 5 == 0
+
+
+def choose(names: Sequence[str], split: str) -> list[str]:
+    """The sorted `names` that belong to `split`.
+
+    Raises:
+        InputError: unknown split.
+    """
+    if split not in SPLITS:
+        raise InputError(f"split = {split!r} is not known", f"choose one of {', '.join(SPLITS)}")
+    return [name for name in sorted(names) if split == "all" or in_validation(name) == (split == "val")]
+
+
+def nuclei(folder: Path, split: str, task: str, labels_cache: Path | None = None) -> SegmentationDataset:
+    """Nuclei of the 2018 Data Science Bowl (BBBC038v1): `<id>/images/<id>.png`, `<id>/masks/*.png`.
+
+    A picture's masks, one file a nucleus, are merged once into one 16-bit label PNG in `labels_cache`.
+
+    Raises:
+        DataError: the folder has another layout, or a file is damaged.
+    """
+    ids = [path.name for path in folder.iterdir() if (path / "images").is_dir()]
+    if not ids:
+        raise DataError(
+            f"no folders <id>/images in {folder}",
+            "unpack stage1_train.zip there, or run: course data fetch nuclei",
+        )
+
+    def read(name: str) -> Example:
+        image = read_image(folder / name / "images" / f"{name}.png")
+        merged = labels_cache / f"{name}.png" if labels_cache else None
+        if merged and merged.is_file():
+            return Example(image, instances=np.asarray(Image.open(merged)))
+        labels = np.zeros(image.shape[:2], np.uint16)
+        for number, file in enumerate(sorted((folder / name / "masks").glob("*.png")), start=1):
+            mask = np.asarray(_open(file).convert("L"))
+            if mask.shape != labels.shape:
+                raise DataError(f"{file}: {mask.shape}, but its picture is {labels.shape}", "fetch the data set again")
+            labels[mask > 0] = number
+        if merged:
+            _write_atomically(Image.fromarray(labels), merged)
+        return Example(image, instances=labels)
+
+    return SegmentationDataset("nuclei", "real", split, CELL_CLASSES, choose(ids, split), read, task)
+
+
+def image_folder(folder: Path, split: str, task: str, classes: Sequence[str] = CELL_CLASSES) -> SegmentationDataset:
+    """Your own pictures: `images/NAME.png` (or .jpg, .tif, ...) with `masks/NAME.png`, optionally `instances/NAME.png`.
+
+    Masks hold class ids, as grey levels or as palette indices; 255 is void. With two classes, a mask of 0 and 255 is
+    read as background and foreground. The folder may instead hold `train/images`, `val/images` and so on; otherwise
+    a fifth of the pictures is kept for validation.
+
+    Raises:
+        DataError: naming the file: a missing mask, another size, a colour mask, a label with no class.
+    """
+    own_split = split != "all" and (folder / split / "images").is_dir()
+    root = folder / split if own_split else folder
+    if not (root / "images").is_dir() or not (root / "masks").is_dir():
+        raise DataError(
+            f"{root} has no folders images and masks",
+            "put pictures into images/, masks of the same name into masks/",
+        )
+    files = {path.stem: path for path in (root / "images").iterdir() if path.suffix.lower() in PICTURES}
+    if not files:
+        raise DataError(f"no pictures in {root / 'images'}", f"the course reads {', '.join(PICTURES)}")
+    for stem in sorted(files):
+        if not (root / "masks" / f"{stem}.png").is_file():
+            raise DataError(f"{files[stem]} has no mask", f"expected {root / 'masks' / f'{stem}.png'}")
+
+    def read(name: str) -> Example:
+        image = read_image(files[name])
+        mask = read_labels(root / "masks" / f"{name}.png", image.shape[:2])
+        if len(classes) == 2 and set(np.unique(mask)) <= {0, 255}:
+            mask = (mask > 0).astype(np.uint8)
+        stray = sorted(int(value) for value in np.unique(mask) if value >= len(classes) and value != IGNORE)
+        if stray:
+            raise DataError(
+                f"{root / 'masks' / f'{name}.png'}: labels {stray}, but there are only {len(classes)} classes",
+                f"labels are 0..{len(classes) - 1}, and {IGNORE} for void; or name all classes with classes=[...]",
+            )
+        instances = root / "instances" / f"{name}.png"
+        return Example(image, mask, read_labels(instances, image.shape[:2]) if instances.is_file() else None)
+
+    ids = sorted(files) if own_split else choose(list(files), split)
+    return SegmentationDataset(folder.name, "real", split, classes, ids, read, task)
+
+
+def drawn(
+    family: str,
+    split: str,
+    task: str,
+    *,
+    name: str | None = None,
+    count: int = 100,
+    size: tuple[int, int] = (128, 128),
+    seed: int = 0,
+) -> SegmentationDataset:
+    """Drawn scenes of a family, `"cells"` or `"streets"`; each split draws its own.
+
+    Args:
+        name: what the scenes stand in for; the family itself by default.
+        count: number of scenes.
+        size: height and width in pixels.
+        seed: another seed gives other scenes.
+    """
+    draw, classes = {"cells": (draw_cells, CELL_CLASSES), "streets": (draw_streets, STREET_CLASSES)}[family]
+    if split not in SPLITS:
+        raise InputError(f"split = {split!r} is not known", f"choose one of {', '.join(SPLITS)}")
+
+    def read(scene_id: str) -> Example:
+        scene = draw(int(scene_id.rpartition("-")[2]), size)
+        return Example(scene.image, scene.semantic, scene.instances)
+
+    numbers = np.random.SeedSequence([seed, SPLITS.index(split)]).generate_state(count)
+    ids = [f"{family}-{number}" for number in numbers]
+    return SegmentationDataset(name or family, "synthetic", split, classes, ids, read, task)
+
+
+def read_image(file: Path) -> NDArray[np.uint8]:
+    """A picture as uint8 `[H, W, 3]`; grey becomes three equal channels, transparency is dropped.
+
+    Raises:
+        DataError: missing or damaged.
+    """
+    return np.array(_open(file).convert("RGB"))
+
+
+def read_labels(file: Path, size: tuple[int, ...]) -> NDArray[Any]:
+    """Labels `[H, W]` of a grey (8 or 16 bit) or palette PNG: grey levels or palette indices, never colours.
+
+    Raises:
+        DataError: missing, damaged, in colour, or not of `size`.
+    """
+    picture = _open(file)
+    if picture.mode not in ("1", "L", "P", "I", "I;16"):
+        raise DataError(
+            f"{file}: a colour picture ({picture.mode}), not labels",
+            "save class ids as a grey or palette PNG: 0 for the first class, 1 for the second, ...",
+        )
+    labels = np.array(picture)
+    if labels.shape != tuple(size):
+        raise DataError(
+            f"{file}: {labels.shape}, but its picture is {tuple(size)}", "save the mask at its picture's size"
+        )
+    return labels
+
+
+def _open(file: Path) -> Image.Image:
+    try:
+        picture = Image.open(file)
+        picture.load()
+    except (
+        OSError,
+        UnidentifiedImageError,
+        SyntaxError,
+    ) as error:  # Pillow raises SyntaxError on a broken PNG
+        raise DataError(f"{file} cannot be read: {error}", "replace the file, or fetch the data set again") from error
+    return picture
+
+
+def _write_atomically(picture: Image.Image, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fresh = file.with_name(f".{file.stem}-{os.getpid()}-{uuid.uuid4().hex[:8]}.png")
+    picture.save(fresh)
+    fresh.replace(file)

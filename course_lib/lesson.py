@@ -1,0 +1,166 @@
+"""How a lesson starts, chooses its sizes and records what it measured."""
+
+import random
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import psutil
+import torch
+
+from course_lib import data, scoreboard, settings
+from course_lib.cards import box
+from course_lib.data.readers import SegmentationDataset
+from course_lib.errors import InputError, SettingsError
+
+T = TypeVar("T")
+
+METRICS = (
+    "accuracy",
+    "pixel_accuracy",
+    "mean_iou",
+    "image_iou",
+    "dice",
+    "boundary_iou",
+    "ap50",
+    "ap",
+    "dsb",
+    "ece",
+)
+
+
+def _device(wanted: str) -> torch.device:
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return torch.device(next(name for name in ("cuda", "mps", "cpu") if present[name]))
+    if not present[wanted]:
+        raise SettingsError(
+            f"device = {wanted!r} is not present on this machine",
+            f"choose auto, or one of {', '.join(name for name, here in present.items() if here)}",
+        )
+    return torch.device(wanted)
+
+
+def peak_memory_mb() -> int:
+    """The most memory that this process has held so far, in MiB."""
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset / 2**20)
+    import resource  # does not exist on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak / (2**20 if sys.platform == "darwin" else 2**10))
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One run of one lesson: its settings, and what depends on them. Made by `start`."""
+
+    number: str
+    title: str
+    profile: str
+    data: str
+    device: torch.device
+    seed: int
+
+    def pick(self, *, smoke: T, lesson: T, full: T) -> T:
+        """The value for this run's profile.
+
+        >>> steps = lesson.pick(smoke=20, lesson=600, full=5000)
+        """
+        return {"smoke": smoke, "lesson": lesson, "full": full}[self.profile]
+
+    def load(self, name: str, split: str = "train", **options: Any) -> SegmentationDataset:
+        """`course_lib.data.load` with this run's data mode and seed."""
+        return data.load(name, split, mode=self.data, **{"seed": self.seed, **options})
+
+    def record(
+        self,
+        method: str,
+        dataset: SegmentationDataset,
+        metrics: Mapping[str, float],
+        *,
+        seconds: float,
+        train_seconds: float = 0.0,
+        parameters: int = 0,
+    ) -> dict[str, Any]:
+        """Write one result to the scoreboard and return it. A newer result of the same kind replaces the older.
+
+        Args:
+            method: short name, such as `"otsu"`.
+            dataset: the pictures it was measured on.
+            metrics: name -> value in [0, 1]; the names are those in `METRICS`.
+            seconds: time to predict all pictures of `dataset`.
+            train_seconds: time to train.
+            parameters: number of trained parameters.
+
+        Raises:
+            InputError: an unknown metric, or a value outside [0, 1].
+        """
+        if unknown := set(metrics) - set(METRICS):
+            raise InputError(f"unknown metrics: {', '.join(sorted(unknown))}", f"known: {', '.join(METRICS)}")
+        if outside := {k: v for k, v in metrics.items() if not 0 <= v <= 1}:
+            raise InputError(f"metrics outside 0 to 1: {outside}", "give fractions, not per cent, and no NaN")
+        result = {
+            "lesson": self.number,
+            "method": method,
+            "dataset": dataset.name,
+            "data": dataset.source,
+            "split": dataset.split,
+            "profile": self.profile,
+            "device": self.device.type,
+            "seed": self.seed,
+            "seconds": round(seconds, 4),
+            "train_seconds": round(train_seconds, 2),
+            "peak_mb": peak_memory_mb(),
+            "parameters": parameters,
+            "metrics": {name: round(float(value), 4) for name, value in metrics.items()},
+        }
+        scoreboard.add(result)
+        return result
+
+
+def start(
+    name: str,
+    *,
+    profile: str | None = None,
+    data: str | None = None,
+    device: str | None = None,
+    seed: int | None = None,
+    minutes: Mapping[str, float] | None = None,
+) -> Lesson:
+    """Start a lesson: resolve its settings, seed every generator, print its card.
+
+    Args:
+        name: the notebook's name, such as `"01_thresholding"`.
+        profile: `"lesson"`, `"smoke"` or `"full"`.
+        data: `"auto"`, `"real"` or `"synthetic"`.
+        device: `"auto"`, `"cpu"`, `"cuda"` or `"mps"`.
+        seed: 0 or more.
+        minutes: expected minutes for each profile, for the card.
+
+    Raises:
+        SettingsError: a value is unknown, or the device is not there.
+    """
+    settings.check_environment()
+    number, _, title = name.partition("_")
+    chosen = Lesson(
+        number=number,
+        title=title.replace("_", " "),
+        profile=settings.setting("profile", profile),
+        data=settings.setting("data", data),
+        device=_device(settings.setting("device", device)),
+        seed=settings.seed(seed),
+    )
+    random.seed(chosen.seed)
+    np.random.seed(chosen.seed)  # noqa: NPY002 - libraries that we call still draw from the global generator
+    torch.manual_seed(chosen.seed)
+    lines = [
+        f"Lesson {number}: {chosen.title}",
+        f"profile {chosen.profile} | data {chosen.data} | device {chosen.device.type} | seed {chosen.seed}",
+    ]
+    if minutes and chosen.profile in minutes:
+        lines.append(f"expected time: about {minutes[chosen.profile]:g} minutes in this profile")
+    print(box(lines))
+    return chosen

@@ -1,0 +1,189 @@
+"""Scores of masks and of instances. Lesson 01 builds IoU, Dice, average precision's matching and the DSB score."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from course_lib.errors import InputError
+
+IGNORE = 255
+DSB_THRESHOLDS = np.arange(0.5, 1.0, 0.05)
+
+
+class ConfusionMatrix:
+    """Counts of (truth, prediction) pairs over a whole data set; every region score is read off it.
+
+    Averaging the IoU of batches is a common mistake: it weighs a batch with three car pixels as much as one
+    with three thousand. Counts add up, ratios do not.
+
+    Args:
+        num_classes: number of classes C.
+        ignore_index: the label of void pixels, which are left out.
+    """
+
+    def __init__(self, num_classes: int, ignore_index: int = IGNORE) -> None:
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self.counts = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+        """int64 `[C, C]`: row = truth, column = prediction."""
+
+    def update(self, prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor) -> None:
+        """Add the pixels of one or more pictures.
+
+        Args:
+            prediction: class ids, any shape.
+            truth: class ids of the same shape; `ignore_index` where void.
+
+        Raises:
+            InputError: shapes differ, or an id lies outside 0..C-1.
+        """
+        predicted, true = _ids(prediction), _ids(truth)
+        if predicted.shape != true.shape:
+            raise InputError(
+                f"prediction {tuple(predicted.shape)} and truth {tuple(true.shape)} differ in shape",
+                "give class ids per pixel: argmax the logits over the class dimension first",
+            )
+        valid = true != self.ignore_index
+        predicted, true = predicted[valid], true[valid]
+        for name, ids in (("prediction", predicted), ("truth", true)):
+            if ids.numel() and not (int(ids.min()) >= 0 and int(ids.max()) < self.num_classes):
+                raise InputError(
+                    f"{name} holds ids from {int(ids.min())} to {int(ids.max())}, outside 0..{self.num_classes - 1}",
+                    f"a mask saved as 0 and 255 must become 0 and 1; void is {self.ignore_index}",
+                )
+        pairs = torch.bincount(true * self.num_classes + predicted, minlength=self.num_classes**2)
+        self.counts += pairs.reshape(self.num_classes, self.num_classes).cpu()
+
+    def iou(self) -> Tensor:
+        """Intersection over union of each class, float64 `[C]`; NaN for a class in neither truth nor prediction."""
+        hit = self.counts.diagonal().double()
+        return hit / (self.counts.sum(0) + self.counts.sum(1) - hit)
+
+    def dice(self) -> Tensor:
+        """Dice coefficient (F1 score) of each class, float64 `[C]`; NaN as in `iou`."""
+        hit = self.counts.diagonal().double()
+        return 2 * hit / (self.counts.sum(0) + self.counts.sum(1))
+
+    def summary(self) -> dict[str, float]:
+        """`pixel_accuracy`, `mean_iou` and `dice`; the last two averaged over the classes that occur.
+
+        Raises:
+            InputError: no pixel was counted yet.
+        """
+        total = int(self.counts.sum())
+        if not total:
+            raise InputError("no pixel was counted", "call update() with at least one picture that is not all void")
+        return {
+            "pixel_accuracy": int(self.counts.diagonal().sum()) / total,
+            "mean_iou": float(self.iou().nanmean()),
+            "dice": float(self.dice().nanmean()),
+        }
+
+
+def image_iou(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor, ignore_index: int = IGNORE) -> float:
+    """IoU of the foreground (every id but 0) in one picture, in [0, 1]; 1 where neither has any foreground.
+
+    Raises:
+        InputError: shapes differ.
+    """
+    predicted, true = _ids(prediction), _ids(truth)
+    if predicted.shape != true.shape:
+        raise InputError(f"prediction {tuple(predicted.shape)} and truth {tuple(true.shape)} differ in shape")
+    valid = true != ignore_index
+    foreground, wanted = (predicted > 0) & valid, (true > 0) & valid
+    union = int((foreground | wanted).sum())
+    return int((foreground & wanted).sum()) / union if union else 1.0
+
+
+def instance_iou(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor) -> NDArray[np.float64]:
+    """IoU of every predicted with every true instance of one picture.
+
+    Args:
+        prediction: label map `[H, W]`: 0 = background, 1..N = instances. Ids without a pixel are left out.
+        truth: label map `[H, W]` in the same form, M instances.
+
+    Returns:
+        `[N, M]`, values in [0, 1].
+    """
+    predicted, true = (_ids(labels).cpu().numpy() for labels in (prediction, truth))
+    if predicted.shape != true.shape:
+        raise InputError("prediction and truth differ in shape", "compare label maps of the same picture")
+    rows, columns = int(predicted.max(initial=0)) + 1, int(true.max(initial=0)) + 1
+    pairs = np.bincount((predicted * columns + true).ravel(), minlength=rows * columns)
+    overlap = pairs.reshape(rows, columns)
+    area, true_area = overlap.sum(1), overlap.sum(0)
+    iou = overlap / np.maximum(area[:, None] + true_area - overlap, 1)
+    return iou[1:, 1:][area[1:] > 0][:, true_area[1:] > 0]
+
+
+def dsb_score(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor) -> float:
+    """Score of one picture in the 2018 Data Science Bowl (Caicedo et al., Nature Methods 2019), in [0, 1].
+
+    TP / (TP + FP + FN), averaged over the IoU thresholds 0.5, 0.55, ... 0.95; a pair counts as found when its IoU
+    is *greater* than the threshold, which makes the match unique. 1 where neither map has an instance.
+
+    Args:
+        prediction: label map `[H, W]`.
+        truth: label map `[H, W]`.
+    """
+    overlaps = instance_iou(prediction, truth)
+    found = (overlaps[..., None] > DSB_THRESHOLDS).sum((0, 1))
+    objects = sum(overlaps.shape)
+    return float(np.mean(found / (objects - found))) if objects else 1.0
+
+
+def average_precision(
+    pairs: Iterable[tuple[dict[str, Tensor], dict[str, Tensor]]], kind: str = "segm"
+) -> dict[str, float]:
+    """COCO average precision over a data set, by torchmetrics: `ap50` (IoU 0.5) and `ap` (0.5:0.05:0.95).
+
+    COCO stops at 100 objects a picture; nuclei exceed that, so here the limit is 1,000.
+
+    Args:
+        pairs: (prediction, truth) of each picture. The truth is torchvision's detection dict: `masks` uint8
+            `[N, H, W]` or `boxes` float `[N, 4]` xyxy, and `labels` int64 `[N]`. The prediction has `scores` float
+            `[N]` too.
+        kind: `"segm"` compares masks, `"bbox"` boxes.
+    """
+    from torchmetrics.detection import MeanAveragePrecision  # slow to import, and only needed here
+
+    geometry = {"segm": "masks", "bbox": "boxes"}[kind]
+    metric = MeanAveragePrecision(
+        iou_type=kind,  # type: ignore[arg-type]
+        max_detection_thresholds=[1, 100, 1000],
+        backend="faster_coco_eval",
+    )
+    metric.warn_on_many_detections = False
+    for pair in pairs:  # one picture at a time: torchmetrics packs its masks before the next one comes
+        prediction, truth = ({**target, geometry: target[geometry].as_subclass(Tensor)} for target in pair)
+        if kind == "segm":
+            prediction["masks"], truth["masks"] = prediction["masks"].bool(), truth["masks"].bool()
+        metric.update([prediction], [truth])
+    result = metric.compute()
+    return {"ap50": max(float(result["map_50"]), 0.0), "ap": max(float(result["map"]), 0.0)}
+
+
+def to_label_map(masks: ArrayLike | Tensor) -> NDArray[np.int32]:
+    """One mask an instance, `[N, H, W]` -> one label map int32 `[H, W]`; where masks overlap, the later one wins."""
+    stack = np.asarray(masks)
+    labels = np.zeros(stack.shape[1:], np.int32)
+    for number, mask in enumerate(stack, start=1):
+        labels[mask > 0] = number
+    return labels
+
+
+def to_masks(labels: ArrayLike | Tensor) -> NDArray[np.uint8]:
+    """Label map `[H, W]` -> one mask an instance, uint8 `[N, H, W]`, in the order of their ids."""
+    array = np.asarray(labels)
+    ids = np.unique(array)
+    return (array == ids[ids > 0, None, None]).astype(np.uint8)
+
+
+def _ids(labels: ArrayLike | Tensor) -> Tensor:
+    tensor = torch.as_tensor(labels if isinstance(labels, Tensor) else np.asarray(labels))
+    if tensor.is_floating_point():
+        raise InputError(f"class ids must be whole numbers, not {tensor.dtype}", "argmax or threshold the scores first")
+    return tensor.as_subclass(Tensor).to(torch.int64)

@@ -1,0 +1,148 @@
+"""Figures of the course: one palette, safe for colour-blind readers, outlines beside colours.
+
+Colours follow Okabe and Ito (2008), which differ in lightness too, so a grey print still tells them apart.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import ArrayLike, NDArray
+from skimage.segmentation import find_boundaries
+from torch import Tensor
+
+from course_lib.metrics import IGNORE
+
+COLOURS = {
+    "background": "#1b1b2f",
+    "nucleus": "#e69f00",
+    "sky": "#8fd0f5",
+    "building": "#77787d",
+    "pole": "#f0e442",
+    "road": "#4a4066",
+    "pavement": "#e6dcec",
+    "tree": "#009e73",
+    "sign": "#e69f00",
+    "fence": "#6b3f1a",
+    "car": "#0072b2",
+    "pedestrian": "#d55e00",
+    "bicyclist": "#e38fbf",
+}
+VOID = "#000000"
+FALSE_ALARM, MISSED, RIGHT = "#d55e00", "#56b4e9", "#d9d9d9"
+CYCLE = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#bbbbbb")
+
+
+def picture(image: ArrayLike | Tensor) -> NDArray[Any]:
+    """An image in any of the course's forms as matplotlib wants it: `[H, W]` or `[H, W, 3]`.
+
+    Channel-first tensors `[3, H, W]` become channel-last.
+    """
+    array = np.asarray(image.detach().cpu() if isinstance(image, Tensor) else image)
+    if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] not in (1, 3):
+        array = np.moveaxis(array, 0, -1)
+    return array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+
+
+def colour_classes(mask: ArrayLike | Tensor, classes: Sequence[str] = ("background", "nucleus")) -> NDArray[np.float64]:
+    """Class ids `[H, W]` as colours `[H, W, 3]`; void is black."""
+    table = np.tile(to_rgb(VOID), (256, 1))
+    for number, name in enumerate(classes):
+        table[number] = to_rgb(COLOURS.get(name, CYCLE[number % len(CYCLE)]))
+    return table[np.asarray(mask).astype(np.uint8)]
+
+
+def colour_instances(labels: ArrayLike | Tensor) -> NDArray[np.float64]:
+    """Label map `[H, W]` as colours `[H, W, 3]`, with a dark line between neighbours; background is dark."""
+    array = np.asarray(labels).astype(np.int64)
+    table = np.array([to_rgb(colour) for colour in CYCLE])
+    coloured = table[(array * 5) % len(CYCLE)]  # 5 and 8 share no factor: neighbours in number differ in colour
+    coloured[(array == 0) | find_boundaries(array, mode="inner")] = to_rgb(COLOURS["background"])
+    return coloured
+
+
+def outline(image: ArrayLike | Tensor, labels: ArrayLike | Tensor, colour: str = "#f0e442") -> NDArray[np.float64]:
+    """The image `[H, W, 3]`, 0..1, with the outline of each region of `labels` `[H, W]` drawn on it."""
+    base = picture(image).astype(np.float64)
+    base = base / 255 if base.max() > 1 else base
+    base = np.dstack([base] * 3) if base.ndim == 2 else base.copy()
+    base[find_boundaries(np.asarray(labels).astype(np.int64), mode="inner")] = to_rgb(colour)
+    return base
+
+
+def errors(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor) -> NDArray[np.float64]:
+    """Error map `[H, W, 3]` of two masks: false alarms orange, missed pixels blue, the rest grey or dark.
+
+    Of more than two classes, every wrong pixel of the foreground is a false alarm. Void is black.
+    """
+    predicted, true = np.asarray(prediction).astype(np.int64), np.asarray(truth).astype(np.int64)
+    coloured = np.where((true > 0)[..., None], to_rgb(RIGHT), to_rgb(COLOURS["background"]))
+    coloured[(predicted != true) & (predicted > 0)] = to_rgb(FALSE_ALARM)
+    coloured[(predicted == 0) & (true > 0)] = to_rgb(MISSED)
+    coloured[true == IGNORE] = to_rgb(VOID)
+    return coloured
+
+
+def show(
+    panels: Mapping[str, ArrayLike | Tensor],
+    title: str = "",
+    *,
+    columns: int | None = None,
+    width: float = 11.0,
+) -> None:
+    """Show pictures side by side.
+
+    Args:
+        panels: caption -> image, or an already coloured mask; two-dimensional arrays are shown in grey.
+        title: the finding, in one sentence.
+        columns: pictures a row; all in one row by default.
+        width: of the figure, in inches.
+    """
+    arrays = {caption: picture(panel) for caption, panel in panels.items()}
+    columns = columns or len(arrays)
+    rows = -(-len(arrays) // columns)
+    tallest = max(array.shape[0] / array.shape[1] for array in arrays.values())
+    height = rows * (width / columns * tallest + 0.35) + (0.4 if title else 0)
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, layout="constrained")
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, (caption, array) in zip(axes.flat, arrays.items(), strict=False):
+        axis.imshow(array, cmap="gray", interpolation="nearest")
+        axis.set_title(caption, fontsize=10)
+    _finish(figure, title)
+
+
+def compare(
+    image: ArrayLike | Tensor, truth: ArrayLike | Tensor, prediction: ArrayLike | Tensor, title: str = ""
+) -> None:
+    """Image, truth, prediction and error map of one picture, always in this order.
+
+    Args:
+        image: `[3, H, W]`, `[H, W, 3]` or `[H, W]`.
+        truth: mask `[H, W]` of background and foreground; 255 = void.
+        prediction: mask `[H, W]`.
+        title: the finding, in one sentence.
+    """
+    panels = {
+        "image": image,
+        "truth": colour_classes(truth),
+        "prediction": colour_classes(prediction),
+        "errors (orange: false, blue: missed)": errors(prediction, truth),
+    }
+    show(panels, title)
+
+
+def legend(classes: Sequence[str], axis: Any) -> None:
+    """A legend of class colours beside `axis`."""
+    patches = [Patch(color=COLOURS.get(name, CYCLE[i % len(CYCLE)]), label=name) for i, name in enumerate(classes)]
+    axis.legend(handles=patches, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
+
+
+def _finish(figure: Figure, title: str) -> None:
+    if title:
+        figure.suptitle(title, fontsize=12)
+    plt.show()

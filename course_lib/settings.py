@@ -1,0 +1,65 @@
+"""Settings that a lesson and the command line share.
+
+Each has three ways in: an argument (a notebook's parameter cell) wins over the environment, the environment over the
+default.
+"""
+
+import difflib
+import os
+from typing import Any
+
+from course_lib.errors import SettingsError
+
+CHOICES = {  # the default first
+    "profile": ("lesson", "smoke", "full"),
+    "data": ("auto", "real", "synthetic"),
+    "device": ("auto", "cpu", "cuda", "mps"),
+}
+
+VARIABLES = (
+    *(f"COURSE_{name}" for name in ("PROFILE", "DATA", "DEVICE", "SEED", "DATA_DIR", "OFFLINE", "BUILD_DIR")),
+    *("COURSE_DEBUG", "COURSE_SLOW"),
+)
+
+
+def check_environment() -> None:
+    """Refuse environment variables that look like a setting but are none: a typing error must not go unnoticed.
+
+    Raises:
+        SettingsError: an unknown `COURSE_...` variable is set.
+    """
+    for name in os.environ:
+        if name.startswith("COURSE_") and name not in VARIABLES:
+            near = difflib.get_close_matches(name, VARIABLES, n=1)
+            raise SettingsError(
+                f"the environment variable {name} is not known",
+                (f"did you mean {near[0]}? " if near else "") + f"known: {', '.join(VARIABLES)}",
+            )
+
+
+def setting(name: str, given: Any = None) -> str:
+    """The value of one setting: `given`, else the environment's, else the default (the first choice).
+
+    Raises:
+        SettingsError: the value is not one of the setting's choices.
+    """
+    variable = f"COURSE_{name.upper()}"
+    value = given if given is not None else os.environ.get(variable) or CHOICES[name][0]
+    if value not in CHOICES[name]:
+        raise SettingsError(
+            f"{name} = {value!r} is not known",
+            f"choose one of {', '.join(CHOICES[name])} in the parameter cell or in {variable}",
+        )
+    return str(value)
+
+
+def seed(given: int | None = None) -> int:
+    """The seed: `given`, else `COURSE_SEED`, else 0.
+
+    Raises:
+        SettingsError: not a whole number of 0 or more.
+    """
+    value = given if given is not None else os.environ.get("COURSE_SEED") or 0
+    if isinstance(value, bool) or not str(value).isdecimal():
+        raise SettingsError(f"seed = {value!r} is not a whole number", "choose 0, 1, 2, ... in SEED or COURSE_SEED")
+    return int(value)

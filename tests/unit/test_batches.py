@@ -1,0 +1,90 @@
+"""Joint augmentation and batches."""
+
+import pytest
+import torch
+from torchvision import tv_tensors
+
+from course_lib import data
+from course_lib.data.batches import Batches
+from course_lib.errors import InputError
+
+
+class Coded:
+    """Pictures whose red channel holds the mask, so that any misalignment shows."""
+
+    def __init__(self, sizes, wrap=tv_tensors.Mask):
+        self.sizes, self.wrap = sizes, wrap
+
+    def __len__(self):
+        return len(self.sizes)
+
+    def __getitem__(self, index):
+        mask = torch.arange(self.sizes[index] ** 2).reshape(self.sizes[index], -1) % 250
+        return tv_tensors.Image(mask.to(torch.uint8).expand(3, -1, -1)), self.wrap(mask)
+
+
+def passes(batches, count=1):
+    return [torch.cat([torch.cat([x.flatten(), y.flatten().float()]) for x, y in batches]) for _ in range(count)]
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_image_and_mask_stay_aligned_and_padding_is_void(augment):
+    batches = Batches(Coded([40, 20, 33, 64, 32]), 2, crop=32, augment=augment)
+    assert len(batches) == 3
+    sizes = []
+    for images, masks in batches:
+        assert images.dtype == torch.float32
+        assert masks.dtype == torch.int64
+        assert images.shape[1:] == (3, 32, 32)
+        assert masks.shape[1:] == (32, 32)
+        inside = masks != 255
+        assert torch.equal((images[:, 0] * 255).round().long()[inside], masks[inside])
+        assert (images[:, 0][~inside] == 0).all()
+        sizes += [(~mask).sum().item() for mask in inside]
+    assert sorted(sizes)[-1] == 32**2 - 20**2, "only the picture of 20 pixels is padded"
+    assert sorted(sizes)[-2] == 0
+
+
+def test_same_seed_same_batches():
+    dataset = data.load("cells", count=5)
+    first, second = passes(Batches(dataset, 2, crop=64, seed=1), 2)
+    again, again_second = passes(Batches(dataset, 2, crop=64, seed=1), 2)
+    assert torch.equal(first, again)
+    assert torch.equal(second, again_second)
+    assert not torch.equal(first, second), "each pass draws other crops"
+    assert not torch.equal(first, passes(Batches(dataset, 2, crop=64, seed=2))[0])
+
+
+def test_without_augmentation_every_pass_is_the_same_and_in_order():
+    dataset = data.load("cells", count=3)
+    first, second = passes(Batches(dataset, 2, crop=128, augment=False), 2)
+    assert torch.equal(first, second)
+    images, masks = next(iter(Batches(dataset, 3, crop=128, augment=False)))
+    for index, (image, mask) in enumerate(dataset):
+        assert torch.equal(masks[index], mask.as_subclass(torch.Tensor))
+        assert torch.allclose(images[index] * 255, image.as_subclass(torch.Tensor).float())
+
+
+def test_the_global_generator_is_left_alone():
+    batches = Batches(data.load("cells", count=3), 2, crop=64)
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    list(batches)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_plain_masks_are_refused():
+    with pytest.raises(InputError, match=r"must be tv_tensors\.Mask"):
+        Batches(Coded([32], wrap=torch.as_tensor), 1)
+
+
+def test_an_empty_set_is_refused():
+    with pytest.raises(InputError, match="the data set is empty"):
+        Batches(Coded([]), 1)
+
+
+@pytest.mark.cuda
+def test_batches_are_made_on_the_device():
+    images, masks = next(iter(Batches(data.load("cells", count=2), 2, crop=64, device="cuda")))
+    assert images.device.type == masks.device.type == "cuda"

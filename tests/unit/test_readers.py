@@ -1,0 +1,266 @@
+"""Readers, each on a tiny tree in the publisher's layout, and the one way in: `data.load`."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from course_lib import data, metrics
+from course_lib.data import readers, store
+from course_lib.errors import DataError, InputError
+
+
+def save(array, file, mode=None):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(array)
+    (picture.convert(mode) if mode else picture).save(file)
+
+
+@pytest.fixture
+def nuclei_tree(tmp_path):
+    """Ten pictures as the Data Science Bowl publishes them; picture i holds i nuclei of 4 x 4 pixels."""
+    root = tmp_path / "stage1_train"
+    for index in range(10):
+        image = np.full((20, 60, 4), 255, np.uint8)
+        image[..., :3] = index
+        save(image, root / f"id{index}" / "images" / f"id{index}.png")
+        (root / f"id{index}" / "masks").mkdir()
+        for nucleus in range(index):
+            mask = np.zeros((20, 60), np.uint8)
+            mask[4:8, 6 * nucleus : 6 * nucleus + 4] = 255
+            save(mask, root / f"id{index}" / "masks" / f"{nucleus}.png")
+    return root
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_nuclei(nuclei_tree, tmp_path, cached):
+    cache = tmp_path / "labels" if cached else None
+    for _ in range(2):  # the second pass reads the merged label maps, where they are cached
+        dataset = readers.nuclei(nuclei_tree, "all", "instance", cache)
+        assert len(dataset) == 10
+        assert dataset.ids == tuple(f"id{i}" for i in range(10))
+        for index, (image, target) in enumerate(dataset):
+            assert image.shape == (3, 20, 60)
+            assert image.dtype == torch.uint8
+            assert isinstance(image, tv_tensors.Image)
+            assert int(image.max()) == index, "transparency is dropped, not blended"
+            assert target["boxes"].shape == (index, 4)
+            assert target["boxes"].dtype == torch.float32
+            assert target["labels"].tolist() == [1] * index
+            assert target["masks"].shape == (index, 20, 60)
+        assert target["boxes"][1].tolist() == [6, 4, 10, 8]
+        assert target["masks"].sum((1, 2)).tolist() == [16] * 9
+    if cache:
+        assert len(list(cache.glob("*.png"))) == 10
+        assert len(list(cache.iterdir())) == 10, "no temporary file is left"
+    image, mask = readers.nuclei(nuclei_tree, "all", "semantic", cache)[3]
+    assert isinstance(mask, tv_tensors.Mask)
+    assert mask.dtype == torch.int64
+    assert mask.shape == (20, 60)
+    assert int(mask.sum()) == 3 * 16
+
+
+def test_splits_are_disjoint_and_stable_under_subsets():
+    names = [f"picture {i}" for i in range(1000)]
+    train, val = (readers.choose(names, split) for split in ("train", "val"))
+    assert not set(train) & set(val)
+    assert sorted(train + val) == sorted(names) == readers.choose(names, "all")
+    assert 150 < len(val) < 250
+    assert readers.choose(names[::3], "val") == [name for name in val if name in set(names[::3])]
+    with pytest.raises(InputError, match="'test' is not known"):
+        readers.choose(names, "test")
+
+
+def test_nuclei_refuses_another_layout(tmp_path):
+    with pytest.raises(DataError, match="no folders <id>/images"):
+        readers.nuclei(tmp_path, "all", "semantic")
+
+
+def test_nuclei_names_a_damaged_file(nuclei_tree):
+    broken = nuclei_tree / "id2" / "masks" / "0.png"
+    broken.write_bytes(broken.read_bytes()[:40])
+    with pytest.raises(DataError, match=r"id2.*0\.png cannot be read"):
+        readers.nuclei(nuclei_tree, "all", "semantic")[2]
+
+
+def test_nuclei_names_a_mask_of_another_size(nuclei_tree):
+    save(np.zeros((5, 5), np.uint8), nuclei_tree / "id2" / "masks" / "0.png")
+    with pytest.raises(DataError, match=r"0\.png: \(5, 5\), but its picture is \(20, 60\)"):
+        readers.nuclei(nuclei_tree, "all", "semantic")[2]
+
+
+@pytest.fixture
+def own_folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        save(rng.integers(0, 255, (8, 10, 3), dtype=np.uint8), tmp_path / "images" / f"{name}.jpg")
+        save(np.tile(np.arange(10, dtype=np.uint8) // 4, (8, 1)), tmp_path / "masks" / f"{name}.png")
+    return tmp_path
+
+
+CLASSES = ("background", "leaf", "soil")
+
+
+def test_own_folder(own_folder):
+    dataset = data.load("folder", "all", path=own_folder, classes=CLASSES)
+    image, mask = dataset[0]
+    assert (image.shape, mask.unique().tolist()) == ((3, 8, 10), [0, 1, 2])
+    assert len(data.load("folder", "train", path=own_folder, classes=CLASSES)) + len(
+        data.load("folder", "val", path=own_folder, classes=CLASSES)
+    ) == len(dataset)
+
+
+def test_own_folder_with_its_own_splits(own_folder):
+    for kind in ("images", "masks"):
+        for name in ("a", "b"):
+            (own_folder / "train" / kind).mkdir(parents=True, exist_ok=True)
+            file = next((own_folder / kind).glob(f"{name}.*"))
+            file.rename(own_folder / "train" / kind / file.name)
+    assert data.load("folder", "train", path=own_folder, classes=CLASSES).ids == ("a", "b")
+
+
+def test_own_folder_reads_palette_indices_not_colours(own_folder):
+    palette = Image.fromarray(np.full((8, 10), 2, np.uint8), "P")
+    palette.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    palette.save(own_folder / "masks" / "a.png")
+    assert data.load("folder", "all", path=own_folder, classes=CLASSES)[0][1].unique().tolist() == [2]
+
+
+def test_own_folder_reads_0_and_255_as_foreground_of_two_classes_and_as_void_of_three(own_folder):
+    save(np.tile(np.array([0, 255], np.uint8).repeat(5), (8, 1)), own_folder / "masks" / "a.png")
+    assert data.load("folder", "all", path=own_folder)[0][1].unique().tolist() == [0, 1]
+    assert data.load("folder", "all", path=own_folder, classes=CLASSES)[0][1].unique().tolist() == [0, 255]
+
+
+def test_own_folder_with_instances(own_folder):
+    for name in ("a", "b", "c"):
+        instances = np.zeros((8, 10), np.uint16)
+        instances[2:4, 4:6], instances[2:4, 8:10] = 1, 300
+        save(instances, own_folder / "instances" / f"{name}.png")
+    target = data.load("folder", "all", path=own_folder, classes=CLASSES, task="instance")[0][1]
+    assert target["labels"].tolist() == [1, 2], "the class of an instance is that of its pixels"
+    assert target["boxes"].tolist() == [[4, 2, 6, 4], [8, 2, 10, 4]]
+
+
+def break_missing(folder):
+    (folder / "masks" / "b.png").unlink()
+
+
+def break_size(folder):
+    save(np.zeros((8, 9), np.uint8), folder / "masks" / "b.png")
+
+
+def break_stray(folder):
+    save(np.full((8, 10), 7, np.uint8), folder / "masks" / "b.png")
+
+
+def break_colour(folder):
+    save(np.zeros((8, 10, 3), np.uint8), folder / "masks" / "b.png")
+
+
+def break_image(folder):
+    (folder / "images" / "b.jpg").write_bytes(b"no picture")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (break_missing, r"b\.jpg has no mask"),
+        (break_size, r"masks.b\.png: \(8, 9\), but its picture is \(8, 10\)"),
+        (break_stray, r"masks.b\.png: labels \[7\], but there are only 3 classes"),
+        (break_colour, r"masks.b\.png: a colour picture \(RGB\), not labels"),
+        (break_image, r"b\.jpg cannot be read"),
+    ],
+)
+def test_own_folder_names_the_wrong_file(own_folder, damage, message):
+    damage(own_folder)
+    with pytest.raises(DataError, match=message):
+        list(data.load("folder", "all", path=own_folder, classes=CLASSES))
+
+
+def test_own_folder_says_which_folders_it_wants(tmp_path):
+    with pytest.raises(DataError, match="no folders images and masks"):
+        data.load("folder", path=tmp_path)
+    with pytest.raises(InputError, match="needs a path"):
+        data.load("folder")
+
+
+def test_drawn_splits_differ_and_repeat():
+    first = data.load("cells", "val", count=3)[0][0]
+    assert torch.equal(first, data.load("cells", "val", count=5)[0][0])
+    assert not torch.equal(first, data.load("cells", "train", count=3)[0][0])
+    assert not torch.equal(first, data.load("cells", "val", count=3, seed=1)[0][0])
+    assert data.load("streets", "val", count=1, size=(60, 80))[0][0].shape == (3, 60, 80)
+
+
+def test_instances_and_semantics_of_a_drawn_scene_agree():
+    _, mask = data.load("cells", "val", count=1)[0]
+    _, target = data.load("cells", "val", count=1, task="instance")[0]
+    assert torch.equal(target["masks"].any(0), mask.bool())
+    assert metrics.to_label_map(target["masks"]).max() == len(target["boxes"])
+
+
+def test_samples_go_through_torchvision_transforms_together():
+    image, mask = data.load("cells", "val", count=1)[0]
+    flipped = v2.RandomHorizontalFlip(p=1)(image, mask)
+    assert torch.equal(flipped[0], image.flip(-1))
+    assert torch.equal(flipped[1], mask.flip(-1))
+    image, target = data.load("cells", "val", count=1, task="instance")[0]
+    _, turned = v2.RandomHorizontalFlip(p=1)(image, target)
+    left, right = target["boxes"][0, 0], turned["boxes"][0, 2]
+    assert left + right == image.shape[-1]
+
+
+def unreachable(name, offline=None):
+    raise DataError("nothing there", "look elsewhere")
+
+
+def test_auto_falls_back_to_drawn_scenes_and_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(store, "folder", unreachable)
+    dataset = data.load("nuclei", "val", count=2, mode="auto")
+    assert (dataset.name, dataset.source, len(dataset)) == ("nuclei", "synthetic", 2)
+    printed = " ".join(capsys.readouterr().out.replace("│", "").split())
+    for part in ("drawn stand-in", "its numbers differ", "course data fetch nuclei", "Why not: nothing there"):
+        assert part in printed
+
+
+def test_real_never_falls_back(monkeypatch):
+    monkeypatch.setattr(store, "folder", unreachable)
+    with pytest.raises(DataError, match="nothing there"):
+        data.load("nuclei", "val", mode="real")
+
+
+def test_synthetic_does_not_look_for_the_real_set(monkeypatch, capsys):
+    monkeypatch.setattr(store, "folder", unreachable)
+    assert data.load("nuclei", "val", count=2, mode="synthetic").source == "synthetic"
+    assert capsys.readouterr().out == ""
+
+
+def test_count_is_spread_over_the_split(monkeypatch, nuclei_tree, tmp_path):
+    monkeypatch.setattr(store, "folder", lambda name: nuclei_tree)
+    monkeypatch.setattr(data.paths, "cache_dir", lambda: tmp_path / "cache")
+    assert data.load("nuclei", "all", count=4, mode="real").ids == ("id0", "id2", "id5", "id7")
+    assert len(data.load("nuclei", "all", count=40, mode="real")) == 10
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(InputError, match=r"'nuklei'(.|\n)*nuclei, cells, streets, folder"):
+        data.load("nuklei")
+    with pytest.raises(InputError, match="'pixels' is not known"):
+        data.load("cells", task="pixels")
+    with pytest.raises(InputError, match="'test' is not known"):
+        data.load("cells", "test")
+
+
+@pytest.mark.real
+def test_real_nuclei(mirror):
+    dataset = data.load("nuclei", "all", mode="real", task="instance")
+    assert len(dataset) >= 400
+    image, target = dataset[0]
+    assert image.shape[1:] == target["masks"].shape[1:]
+    assert int(target["masks"].sum(0).max()) == 1, "nuclei do not overlap"
+    val = data.load("nuclei", "val", mode="real")
+    assert 0.15 < len(val) / len(dataset) < 0.27
+    assert not set(val.ids) & set(data.load("nuclei", "train", mode="real").ids)
