@@ -107,7 +107,7 @@ def generate(nb: "NotebookNode", name: str, repo: str) -> "NotebookNode":
 def table(lessons: "dict[str, NotebookNode]", repo: str) -> str:
     """The README's table of lessons, as Markdown: one row per file name -> notebook."""
     rows = [
-        "| # | Lesson | What you build | Minutes (CPU / GPU) | Memory | Open in |",
+        "| # | Lesson | What you build | Minutes to compute (CPU / GPU) | Memory | Open in |",
         "|---|---|---|---|---|---|",
     ]
     for name, nb in lessons.items():

@@ -140,7 +140,7 @@ def folder(name: str, offline: bool | None = None) -> Path:
             except _Failure as failure:
                 raise DataError(f"{archive} cannot be unpacked: {failure}", _replace(known, archive)) from None
             finally:
-                pass
+                _remove(fresh)
     return target
 
 
@@ -297,7 +297,8 @@ def _network(text: str, kind: str) -> _Failure:
     if "SSL" in text:
         return _Failure("its certificate cannot be verified")
     if "timed out" in text:
-        return _Retry("no answer in time")
+        # a firewall that swallows the first packet will swallow the next one
+        return (_Failure if kind == "ConnectTimeout" else _Retry)("no answer in time")
     if "Connection broken" in text:
         return _Retry("the connection broke off")
     detail = re.search(r"\[(?:Errno|WinError) -?\d+\] ([^'\")]+)", text)

@@ -232,9 +232,10 @@ def _fluorescence(rng: np.random.Generator, dye: Floats, radius: float) -> Float
     strength = rng.uniform(0.2, 0.7) if rng.random() < 0.7 else rng.uniform(0.9, 1.5)
     light = _uneven(rng, dye.shape, strength)
     leak = rng.uniform(0.03, 0.14) + rng.uniform(0.2, 0.5) * max(strength - 0.6, 0)  # stray light, uneven too
-    signal = light * (dye + rng.uniform(0.05, 0.5) * _glow(dye, radius) + leak) * rng.uniform(0.28, 0.66)
-    shot, readout = np.float32(rng.uniform(0.01, 0.06)), np.float32(rng.uniform(0.004, 0.02))
-    return signal + rng.standard_normal(dye.shape, dtype=np.float32) * np.sqrt(shot**2 * signal + readout**2)
+    haze, gain = np.float32(rng.uniform(0.05, 0.5)), np.float32(rng.uniform(0.28, 0.66))
+    signal = light * gain * (dye + haze * _glow(dye, radius) + np.float32(leak))
+    shot, readout = np.float32(rng.uniform(0.01, 0.06) ** 2), np.float32(rng.uniform(0.004, 0.02) ** 2)
+    return signal + rng.standard_normal(dye.shape, dtype=np.float32) * np.sqrt(shot * signal + readout)
 
 
 def _stained(rng: np.random.Generator, dye: Floats, radius: float) -> Floats:
@@ -762,7 +763,7 @@ def draw_streets(seed: int, size: tuple[int, int] = (128, 128)) -> Scene:
         stage.kind, stage.sunlight = kind, 0.2 if shaded else 0.85
         stage.instance = number if kind in (CAR, PEDESTRIAN, BICYCLIST) else 0
         col, metre = stage.centre + x * stage.focal / z, stage.focal / z
-        if not (-3 * metre < col < size[1] + 3 * metre) and kind != CAR:
+        if not -metre < col < size[1] + metre and what in ("person", "cyclist", "sign", "bin"):
             continue  # out of sight
         if 2 * long * EYE * stage.focal > z * z:  # the shadow is higher than a pixel
             stage.cast(x, z + long - 0.3, height, wide, long)
@@ -789,9 +790,8 @@ def _photograph(stage: _Stage, variant: str) -> Floats:
     above = (top.stop, width)
     low = np.clip(1 + stage.rows[top] / np.float32(stage.horizon), 0, 1) ** 2
     clouds = _value_noise(rng, above, width / 3) + 0.5 * _value_noise(rng, above, width / 10)
-    clouds = np.clip(clouds * 1.2 - np.float32(rng.uniform(-0.3, 0.6)), 0, 1) * (
-        0.45 if variant == "overcast" else 0.75
-    )
+    cover = 0.45 if variant == "overcast" else 0.75
+    clouds = cover * np.clip(clouds * 1.2 - np.float32(rng.uniform(-0.3, 0.6)), 0, 1)
     sky = zenith + (horizon - zenith) * low
     sky = sky + clouds * (np.float32(0.5) * (horizon + np.float32(0.95)) - sky)
     np.copyto(image[:, top], sky, where=stage.semantic[top] == SKY)

@@ -199,6 +199,23 @@ def test_a_silent_server_does_not_hang(
     assert not (cache / "tiny.zip").exists()
 
 
+def test_a_host_that_cannot_be_reached_in_time_is_asked_once(
+    server: Server, tiny: Source, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import requests
+
+    asked: list[str] = []
+
+    def swallow(url: str, **_: object) -> None:
+        asked.append(url)
+        raise requests.ConnectTimeout("Connection to host timed out. (connect timeout=10.0)")
+
+    monkeypatch.setattr(requests, "get", swallow)
+    with pytest.raises(DataError, match=r"one\.zip: no answer in time\n.*two\.zip: no answer in time"):
+        store.fetch("tiny")
+    assert asked == list(tiny.urls)
+
+
 def test_a_login_page_instead_of_the_archive(server: Server, tiny: Source, cache: Path) -> None:
     server.files |= dict.fromkeys(("one.zip", "two.zip"), b"<html>Welcome to the hotel network")
     with pytest.raises(DataError, match=r"one\.zip: it is no zip or tar archive, or only a part of one\n"):
