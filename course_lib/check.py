@@ -52,10 +52,10 @@ def _same(given: Any, expected: Any, atol: float = 1e-5) -> bool:
 def _value(exercise: str, given: Any, expected: Any, mistakes: Mistakes) -> Outcome:
     if given is ...:
         return _report(exercise, "open", "replace the ... with your answer, then run this cell again.")
-    if _same(given, expected):
+    if _same(given, expected, atol=1e-3):
         return _report(exercise, "passed", "right.")
     for wrong, advice in mistakes:
-        if _same(given, wrong):
+        if _same(given, wrong, atol=1e-3):
             return _report(exercise, "wrong", advice)
     return _report(exercise, "wrong", f"{given!r} is not it. Work one example by hand and compare each step.")
 
@@ -215,9 +215,11 @@ def background_at_border(given: Any) -> Outcome:
         np.pad(rng.random((10, 12)) < inside, 1, constant_values=around) for inside, around in ((0.8, 0), (0.2, 1))
     ]
     cornered = np.zeros((6, 6), bool)  # 10 of 20 border pixels, but 13 of 24 when corners count twice
-    cornered[0, :4] = cornered[1:5, 0] = True
-    cornered[5, 0] = cornered[0, 5] = True
-    cases = [(rng.random((9, 13)) < share,) for share in (0.1, 0.9)] + [(mask,) for mask in (*framed, cornered)]
+    cornered[5, :4] = cornered[:5, 0] = True
+    cornered[5, 5] = True
+    topped = np.zeros((6, 6), bool)
+    topped[0] = True
+    cases = [(rng.random((9, 13)) < share,) for share in (0.1, 0.9)] + [(mask,) for mask in (*framed, cornered, topped)]
 
     def share(mask: Any) -> float:
         inner = mask[1:-1, 1:-1]

@@ -5,18 +5,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from course_lib import paths
 from course_lib.cards import box
-from course_lib.data import readers, store
-from course_lib.data.readers import SegmentationDataset
 from course_lib.errors import DataError, InputError
 
-__all__ = ["SegmentationDataset", "load"]
+if TYPE_CHECKING:
+    from course_lib.data.readers import SegmentationDataset
 
-DRAWN = {"cells": "cells", "streets": "streets"}
-STAND_INS = {"nuclei": "cells"}
-READERS = {"nuclei": readers.nuclei}
+__all__ = ["load"]
+
+DRAWN = ("cells", "streets")
+STAND_INS = {"nuclei": "cells"}  # the real sets, each with the family of drawn scenes that stands in for it
 
 
 def load(
@@ -30,7 +31,7 @@ def load(
     size: tuple[int, int] = (128, 128),
     path: str | Path | None = None,
     classes: Sequence[str] | None = None,
-) -> SegmentationDataset:
+) -> "SegmentationDataset":
     """Load one split of a data set.
 
     Args:
@@ -49,27 +50,29 @@ def load(
         DataError: the set cannot be had, or a file in it is wrong.
         InputError: unknown name, split or task.
     """
+    from course_lib.data import readers, store  # they import torch, which `course data list` can do without
+
     if name == "folder":
         if path is None:
             raise InputError('load("folder") needs a path', 'call load("folder", path="my_pictures")')
         folder = Path(path).expanduser()
         return _spread(readers.image_folder(folder, split, task, classes or readers.CELL_CLASSES), count)
-    family = DRAWN.get(name) or (STAND_INS[name] if mode == "synthetic" and name in STAND_INS else None)
-    if family:
-        return readers.drawn(family, split, task, name=name, count=count or 100, size=size, seed=seed)
-    if name not in READERS:
-        raise InputError(f"no data set named {name!r}", f"known: {', '.join([*READERS, *DRAWN, 'folder'])}")
-    try:
-        folder = store.folder(name)
-    except DataError as error:
-        if mode == "real":
-            raise
-        print(_announcement(name, error))
-        return readers.drawn(STAND_INS[name], split, task, name=name, count=count or 100, size=size, seed=seed)
-    return _spread(READERS[name](folder, split, task, paths.cache_dir() / f"{folder.name}-labels"), count)
+    if name not in (*STAND_INS, *DRAWN):
+        raise InputError(f"no data set named {name!r}", f"known: {', '.join([*STAND_INS, *DRAWN, 'folder'])}")
+    if name in STAND_INS and mode != "synthetic":
+        try:
+            folder = store.folder(name)
+            dataset = readers.nuclei(folder, split, task, paths.cache_dir() / f"{folder.name}-labels")
+            return _spread(dataset, count)
+        except DataError as error:
+            if mode == "real":
+                raise
+            print(_announcement(name, error))
+    family = STAND_INS.get(name, name)
+    return readers.drawn(family, split, task, name=name, count=count or 100, size=size, seed=seed)
 
 
-def _spread(dataset: SegmentationDataset, count: int | None) -> SegmentationDataset:
+def _spread(dataset: "SegmentationDataset", count: int | None) -> "SegmentationDataset":
     """Keep `count` pictures at even distances, so that a short run still sees every kind of picture."""
     if count is not None and count < len(dataset):
         dataset.ids = tuple(dataset.ids[i * len(dataset) // count] for i in range(count))

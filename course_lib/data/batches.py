@@ -19,9 +19,9 @@ from course_lib.metrics import IGNORE
 class Batches:
     """Iterate over `(images, masks)`: float32 `[B, 3, S, S]` in 0..1 and int64 `[B, S, S]`, void = 255.
 
-    Each sample is cropped at a random place; with `augment` it is also flipped at random, image and mask alike. Without,
-    the order is the data set's and every pass repeats the same crops. Pictures smaller than the crop are padded with
-    black, their masks with void, so that padding neither rewards nor punishes a model.
+    Each sample is cropped at a random place; with `augment` it is also flipped at random, image and mask alike.
+    Without, the order is the data set's and every pass repeats the same crops. Pictures smaller than the crop are
+    padded with black, their masks with void, so that padding neither rewards nor punishes a model.
 
     Args:
         dataset: semantic samples `(tv_tensors.Image, tv_tensors.Mask)`.

@@ -217,7 +217,7 @@ def _uneven(rng: np.random.Generator, size: tuple[int, int], strength: float) ->
     slope, turn = rng.uniform(0.2, 0.8), rng.uniform(0, 2 * np.pi)
     field = slope * (np.cos(turn) * x + np.sin(turn) * y) - 0.4 * (x * x + y * y) + 0.25
     light = 1 + strength * (field + 0.4 * _value_noise(rng, size, max(size) / 3))
-    return np.maximum(light, 0.12).astype(np.float32, copy=False)
+    return np.maximum(light, 0.2).astype(np.float32, copy=False)
 
 
 def _glow(dye: Floats, radius: float) -> Floats:
@@ -235,7 +235,8 @@ def _fluorescence(rng: np.random.Generator, dye: Floats, radius: float) -> Float
     haze, gain = np.float32(rng.uniform(0.05, 0.5)), np.float32(rng.uniform(0.28, 0.66))
     signal = light * gain * (dye + haze * _glow(dye, radius) + np.float32(leak))
     shot, readout = np.float32(rng.uniform(0.01, 0.06) ** 2), np.float32(rng.uniform(0.004, 0.02) ** 2)
-    return signal + rng.standard_normal(dye.shape, dtype=np.float32) * np.sqrt(shot * signal + readout)
+    noise = rng.standard_normal(dye.shape, dtype=np.float32) * np.sqrt(shot * signal + readout)
+    return np.asarray(signal + noise, dtype=np.float32)
 
 
 def _stained(rng: np.random.Generator, dye: Floats, radius: float) -> Floats:

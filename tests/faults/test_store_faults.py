@@ -472,11 +472,8 @@ def _refuse(path: Path) -> None:
 # --- processes
 
 PROGRAM = """
-import json, sys, types
+import json, sys
 from pathlib import Path
-import course_lib
-package = sys.modules["course_lib.data"] = types.ModuleType("course_lib.data")  # without its readers, which need torch
-package.__path__ = [str(Path(course_lib.__file__).with_name("data"))]
 from course_lib import paths
 from course_lib.data import sources, store
 sources.SOURCES["tiny"] = sources.Source(**json.loads(sys.argv[2]))

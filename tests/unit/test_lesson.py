@@ -61,7 +61,7 @@ def test_unknown_variable_is_refused_with_the_nearest_name(monkeypatch):
 
 def test_start_prints_its_card_and_seeds_every_generator(capsys):
     def draw():
-        return random.random(), np.random.rand(), torch.rand(1).item()
+        return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002 - the global generator is meant
 
     started = lesson.start("01_thresholding", profile="smoke", data="synthetic", device="cpu", seed=3)
     first = draw()

@@ -125,11 +125,14 @@ def test_cells_come_in_three_modalities_of_the_right_polarity(cells):
 
 
 def test_cells_touch(cells):
+    """Most nuclei touch another one; placed at random, fewer than half would."""
+
     def touching(ids):
         pairs = ((ids[1:], ids[:-1]), (ids[:, 1:], ids[:, :-1]))
-        return any(((a != b) & (a > 0) & (b > 0)).any() for a, b in pairs)
+        edges = [np.concatenate([a[edge], b[edge]]) for a, b in pairs for edge in [(a != b) & (a > 0) & (b > 0)]]
+        return len(np.unique(np.concatenate(edges)))
 
-    assert sum(touching(scene.instances) for scene in cells) > len(cells) / 2
+    assert sum(touching(s.instances) for s in cells) > 0.55 * sum(int(s.instances.max()) for s in cells)
 
 
 def test_otsu_does_fairly_but_not_well(cells):

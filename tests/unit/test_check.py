@@ -1,0 +1,142 @@
+"""Self-checks: open, passed, and for every known mistake its own advice."""
+
+import numpy as np
+import pytest
+import torch
+from skimage.measure import label
+
+from course_lib import check
+
+
+def normalised(x, dim=(1, 2), correction=1):
+    pixels = x.double()
+    return (pixels - pixels.mean(dim, keepdim=True)) / pixels.std(dim, keepdim=True, correction=correction)
+
+
+def area(labels):
+    return np.bincount(labels.ravel())[labels]
+
+
+def true_dice(p, t):
+    return 2 * (p & t).sum() / (p.sum() + t.sum()) if (p | t).any() else 1.0
+
+
+def border(mask):
+    frame = np.ones(mask.shape, bool)
+    frame[1:-1, 1:-1] = False
+    return mask[frame]
+
+
+def hits(overlaps, limit):
+    return (overlaps > limit).sum()
+
+
+RIGHT = [
+    (check.batch_shape, (8, 3, 96, 128)),
+    (check.batch_shape, torch.Size([8, 3, 96, 128])),
+    (check.normalise, normalised),
+    (check.normalise, lambda x: normalised(x, correction=0)),
+    (check.panoptic, lambda s, i: s * 1000 + i),
+    (check.dice, true_dice),
+    (check.background_at_border, lambda m: ~m if border(m).mean() > 0.5 else m),
+    (check.iou_from_dice, 2 / 3),
+    (check.iou_from_dice, 0.6667),
+    (check.remove_small, lambda m, a: np.where(area(m) >= a, m, 0)),
+    (check.score_at, lambda o, t: hits(o, t) / (sum(o.shape) - hits(o, t))),
+]
+
+WRONG = [
+    (check.batch_shape, (8, 96, 128, 3), "channels first"),
+    (check.batch_shape, (8, 3, 128, 96), "height comes before width"),
+    (check.batch_shape, (3, 96, 128), "one more dimension"),
+    (check.batch_shape, (3, 8, 96, 128), "batch dimension comes first"),
+    (check.batch_shape, (8, 1, 96, 128), "three channels"),
+    (check.batch_shape, 5, "is not it"),
+    (check.normalise, lambda x: normalised(x, dim=(0, 1, 2)), "per channel"),
+    (check.normalise, lambda x: x.double() / 255, "scales to 0..1"),
+    (check.normalise, lambda x: x.double() - x.double().mean((1, 2), keepdim=True), "standard deviation too"),
+    (check.normalise, lambda x: normalised(x) / x.double().std((1, 2), keepdim=True), "variance"),
+    (check.panoptic, lambda s, i: s + i, "share the id 10"),
+    (check.panoptic, lambda s, i: i * 1000 + s, "class belongs in front"),
+    (check.panoptic, lambda s, i: s * 1000, "instance is missing"),
+    (check.panoptic, lambda s, i: s * i, "product"),
+    (check.dice, lambda p, t: (p & t).sum() / max((p | t).sum(), 1) if (p | t).any() else 1.0, "that is the IoU"),
+    (check.dice, lambda p, t: true_dice(p, t) / 2, "counts twice"),
+    (check.dice, lambda p, t: true_dice(p, t) if (p | t).any() else float("nan"), "instead of dividing 0 by 0"),
+    (check.dice, lambda p, t: true_dice(p, t) if (p | t).any() else 0.0, "not 0"),
+    (check.dice, lambda p, t: (p == t).mean(), "pixel accuracy"),
+    (check.background_at_border, lambda m: ~m if m.mean() > 0.5 else m, "only the border"),
+    (check.background_at_border, lambda m: ~m, "always invert"),
+    (check.background_at_border, lambda m: m, "never invert"),
+    (check.background_at_border, lambda m: m if border(m).mean() > 0.5 else ~m, "other way round"),
+    (check.background_at_border, lambda m: ~m if m[0].mean() > 0.5 else m, "first row"),
+    (
+        check.background_at_border,
+        lambda m: ~m if np.concatenate([m[0], m[-1], m[:, 0], m[:, -1]]).mean() > 0.5 else m,
+        "corners counted twice",
+    ),
+    (check.iou_from_dice, 0.8, "agree only at 0 and 1"),
+    (check.iou_from_dice, 8 / 9, "from IoU to Dice"),
+    (check.iou_from_dice, 0.4, "halving"),
+    (check.remove_small, lambda m, a: np.where(area(m) > a, m, 0), "compare with >="),
+    (check.remove_small, lambda m, a: np.where(area(m) < a, m, 0), "kept the small ones"),
+    (check.remove_small, lambda m, a: (area(m) >= a) & (m > 0), "own number"),
+    (check.remove_small, lambda m, a: area(m) >= a, "background became foreground"),
+    (check.remove_small, lambda m, a: label(np.where(area(m) >= a, m, 0) > 0), "some of the values differ"),
+    (check.score_at, lambda o, t: hits(o, t) / o.shape[0], "precision"),
+    (check.score_at, lambda o, t: hits(o, t) / o.shape[1], "recall"),
+    (check.score_at, lambda o, t: hits(o, t) / sum(o.shape), "counted twice"),
+    (check.score_at, lambda o, t: 2 * hits(o, t) / sum(o.shape), "F1"),
+    (check.score_at, lambda o, t: (o >= t).sum() / (sum(o.shape) - (o >= t).sum()), "compare with >"),
+]
+
+
+@pytest.mark.parametrize(("checked", "answer"), RIGHT)
+def test_right_answers_pass(checked, answer, capsys):
+    outcome = checked(answer)
+    assert outcome.state == "passed"
+    assert capsys.readouterr().out == f"{outcome}\n"
+
+
+@pytest.mark.parametrize(("checked", "answer", "advice"), WRONG)
+def test_wrong_answers_get_their_own_advice(checked, answer, advice):
+    outcome = checked(answer)
+    assert outcome.state == "wrong"
+    assert advice in outcome.message
+
+
+EXERCISES = sorted({checked.__name__ for checked, *_ in RIGHT})
+
+
+def test_every_exercise_is_tested():
+    public = {name for name, thing in vars(check).items() if getattr(thing, "__module__", "") == check.__name__}
+    assert {name for name in public if name.islower() and not name.startswith("_")} == set(EXERCISES)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_untouched_exercises_are_open(name):
+    assert getattr(check, name)(...).state == "open"
+
+
+FUNCTIONS = sorted(set(EXERCISES) - {"batch_shape", "iou_from_dice"})
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_left_open_fail_or_return_nothing(name):
+    def broken(*_):
+        raise ZeroDivisionError("division by zero")
+
+    checked = getattr(check, name)
+    assert checked(lambda *_: ...).state == "open"
+    assert "returns None" in checked(lambda *_: None).message
+    assert "stopped with ZeroDivisionError: division by zero" in checked(broken).message
+    assert "a function is asked for, not int" in checked(3).message
+    assert checked(lambda *_: "word").state == "wrong"
+
+
+def test_an_answer_cannot_spoil_the_cases():
+    def cheat(mask):
+        mask[:] = False
+        return mask
+
+    assert check.background_at_border(cheat).state == "wrong"
