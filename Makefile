@@ -25,7 +25,7 @@ run: $(READY)
 	@$(BIN)/course run $(LESSON) --profile $(PROFILE) --data $(DATA) --device $(DEVICE)
 
 test: $(READY)
-	@$(BIN)/python -m pytest -n 2 tests
+	@$(BIN)/python -m pytest -n 2
 
 lab: $(READY)
 	@$(BIN)/jupyter lab notebooks/00_start_here.ipynb

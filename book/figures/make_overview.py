@@ -40,7 +40,7 @@ def write(file: Path) -> None:
     plt.gcf().savefig(file, dpi=80, metadata={"Software": None})
 
 
-STREET, CELLS = 11, 40  # scenes with several objects, and with touching nuclei
+STREET, CELLS = 30, 7  # scenes with several objects, and with touching nuclei
 
 if __name__ == "__main__":
     write(Path(__file__).with_name("overview.png"))
