@@ -17,18 +17,7 @@ from course_lib.errors import InputError, SettingsError
 
 T = TypeVar("T")
 
-METRICS = (
-    "accuracy",
-    "pixel_accuracy",
-    "mean_iou",
-    "image_iou",
-    "dice",
-    "boundary_iou",
-    "ap50",
-    "ap",
-    "dsb",
-    "ece",
-)
+METRICS = ("accuracy", "pixel_accuracy", "mean_iou", "image_iou", "dice", "boundary_iou", "ap50", "ap", "dsb", "ece")
 
 
 def _device(wanted: str) -> torch.device:
