@@ -84,7 +84,7 @@ def run(
         )
     console.print(f"Finished notebooks and scoreboard.json: {paths.build_dir() / 'run'}", highlight=False)
     if profile == "smoke" or data == "synthetic":
-        console.print("The real thing: course data fetch nuclei, then make run PROFILE=lesson DATA=real")
+        console.print("The real thing: course data fetch nuclei, then make run PROFILE=lesson DATA=real", highlight=False)
 
 
 def choose(sources: list[Path], wanted: list[str]) -> list[Path]:
@@ -131,6 +131,7 @@ def _run_one(source: Path, parameters: dict[str, str]) -> Run:
                 progress_bar={"desc": source.stem, "unit": "cell", "disable": None, "leave": False, "position": 1},
                 start_timeout=120,
                 execution_timeout=SECONDS_PER_CELL[parameters["PROFILE"]],
+                extra_arguments=["--log-level=ERROR"],  # else each kernel warns that loopback is not encrypted
             )
             failure = "\n".join(widget_errors(executed))
         except papermill.PapermillExecutionError as error:
