@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from skimage.measure import label
+from skimage.segmentation import relabel_sequential
 
 from course_lib import metrics
 
@@ -49,10 +50,9 @@ def _same(given: Any, expected: Any, atol: float) -> bool:
 def _value(exercise: str, given: Any, expected: Any, mistakes: Mistakes) -> Outcome:
     if given is ...:
         return _report(exercise, "open", "replace the ... with your answer, then run this cell again.")
-    if _same(given, expected, 1e-3):
+    if _same(given, expected, 5e-3):
         return _report(exercise, "passed", "right.")
-    otherwise = f"{given!r} is not it. Work one example by hand and compare each step."
-    advice = next((advice for wrong, advice in mistakes if _same(given, wrong, 1e-3)), otherwise)
+    advice = next((advice for wrong, advice in mistakes if _same(given, wrong, 5e-3)), f"{given!r} is not it.")
     return _report(exercise, "wrong", advice)
 
 
@@ -67,7 +67,8 @@ def _function(
     for case in cases:
         arguments = [x.copy() if isinstance(x, np.ndarray) else x.clone() if torch.is_tensor(x) else x for x in case]
         try:
-            answers.append(given(*arguments))
+            with np.errstate(all="ignore"):  # 0 / 0 is answered with advice below
+                answers.append(given(*arguments))
         except Exception as error:  # noqa: BLE001 - whatever a student's code raises is the answer's, not ours
             return _report(exercise, "wrong", f"your function stopped with {type(error).__name__}: {error}")
     if all(answer is ... for answer in answers):
@@ -76,14 +77,16 @@ def _function(
         return _report(exercise, "wrong", "your function returns None: does every path end in a return?")
 
     def agrees(other: Callable[..., Any]) -> list[bool]:
-        return [_same(answer, other(*case), atol) for answer, case in zip(answers, cases, strict=True)]
+        with np.errstate(all="ignore"):  # a mistake may well divide by zero
+            return [_same(answer, other(*case), atol) for answer, case in zip(answers, cases, strict=True)]
 
     if all(agrees(right)):
         return _report(exercise, "passed", f"right on all {len(cases)} cases.")
-    with np.errstate(all="ignore"):  # a mistake may well divide by zero
-        for wrong, advice in mistakes:
-            if all(agrees(wrong)):
-                return _report(exercise, "wrong", advice)
+    undefined = [_same(answer, np.nan, atol) for answer in answers]  # 0 / 0 hides no other mistake
+    for wrong, advice in mistakes:
+        matches = agrees(wrong)
+        if any(matches) and all(match or nan for match, nan in zip(matches, undefined, strict=True)):
+            return _report(exercise, "wrong", advice)
     first = agrees(right).index(False)
     wanted, got = np.asarray(right(*cases[first])), np.asarray(answers[first])
     detail = "some of the values differ" if wanted.size > 12 else f"{wanted} expected, {got} returned"
@@ -100,6 +103,7 @@ def batch_shape(given: Any) -> Outcome:
     mistakes = [
         ((8, 96, 128, 3), "that is channels-last, as NumPy and matplotlib keep pictures; PyTorch puts channels first."),
         ((8, 3, 128, 96), "height comes before width: rows first, then columns."),
+        ((8, 96, 128), "the three channels are missing."),
         ((3, 96, 128), "that is one picture: a batch has one more dimension, in front."),
         ((3, 8, 96, 128), "the batch dimension comes first, then the channels."),
         ((8, 1, 96, 128), "a colour picture has three channels."),
@@ -120,6 +124,11 @@ def normalise(given: Any) -> Outcome:
         (lambda x: scaled(x, (0, 1, 2)), "one mean for all channels: take it per channel, over dim=(1, 2)."),
         (lambda x: x.double() / 255, "that scales to 0..1; also subtract the mean and divide by the deviation."),
         (lambda x: scaled(x, power=0), "now divide by the standard deviation too."),
+        (lambda x: scaled(x, power=0) / x.double().std(), "one deviation for all channels: take it per channel too."),
+        (
+            lambda x: x - x.double().mean((1, 2), True) / x.double().std((1, 2), keepdim=True),
+            "subtract first: (x - mean) / std.",
+        ),
         (lambda x: scaled(x, power=2), "you divided by the variance; the standard deviation is its square root."),
     ]
     # The tolerance admits both ways to count: dividing by n or by n - 1.
@@ -133,6 +142,7 @@ def panoptic(given: Any) -> Outcome:
     mistakes = [
         (lambda s, i: s + i, "car 2 and pole 8 would share the id 10: shift the class by 1000 first."),
         (lambda s, i: i * 1000 + s, "that is instance * 1000 + class: the class belongs in front."),
+        (lambda s, i: 1000 * (s + i), "only the class is shifted by 1000; the instance is added as it is."),
         (lambda s, i: s * 1000, "the instance is missing: two cars would be one."),
         (lambda s, i: s * i, "a product loses both: background times anything is 0."),
     ]
@@ -157,6 +167,7 @@ def dice(given: Any) -> Outcome:
     mistakes = [
         (iou, "that is the IoU: Dice divides by the sum of both areas, not by their union."),
         (lambda p, t: score(p, t, 2) / 2, "the intersection counts twice, once for each mask: equal masks score 1."),
+        (lambda p, t: 2 * iou(p, t) if (p | t).any() else 1.0, "+ of two masks means *or*: sum each mask first."),
         (lambda p, t: score(p, t, np.nan), "two empty masks agree: return 1 there instead of dividing 0 by 0."),
         (lambda p, t: score(p, t, 0.0), "two empty masks agree: that deserves 1, not 0."),
         (lambda p, t: (p == t).mean(), "that is pixel accuracy, which rewards every background pixel."),
@@ -177,18 +188,30 @@ def background_at_border(given: Any) -> Outcome:
     rng = np.random.default_rng(0)
     masks = [rng.random((9, 13)) < density for density in (0.1, 0.9)]
     masks += [np.pad(rng.random((10, 12)) < inside, 1, constant_values=1 - round(inside)) for inside in (0.8, 0.2)]
-    cornered, topped = np.zeros((2, 6, 6), bool)
-    cornered[5, :4] = cornered[:5, 0] = cornered[5, 5] = True  # 10 of 20; 13 of 24 when corners count twice
+    cornered, half, topped, corners = np.zeros((4, 6, 6), bool)
+    cornered[5, :4] = cornered[:5, 0] = cornered[5, 5] = True  # 10 of 20 pixels; 13 of 24 when corners count twice
+    half[0, 1:5] = half[1:5, 0] = half[5, 1:3] = True  # 10 of 20, none of them a corner
     topped[0] = True
+    corners[::5, ::5] = True
+    beside = np.zeros((6, 14), bool)
+    beside[:, ::13] = True
+    masks += [cornered, half, topped, corners, beside, beside.T]
     mistakes = [
         (lambda m: ~m if m.mean() > 0.5 else m, "that looks at the whole picture; only the border is to decide."),
         (lambda m: ~m, "you always invert: a mask whose border is mostly background is to stay."),
         (lambda m: m, "you never invert: turn the mask round when most of its border is foreground."),
         (lambda m: m if share(m) > 0.5 else ~m, "the other way round: the border is to end up as background."),
         (lambda m: ~m if m[0].mean() > 0.5 else m, "that is the first row only: the border has four sides."),
+        (lambda m: ~m if m[[0, 0, -1, -1], [0, -1, 0, -1]].mean() > 0.5 else m, "those are only the corners."),
+        (lambda m: ~m if m[[0, -1]].mean() > 0.5 else m, "two sides only: the border has four."),
+        (lambda m: ~m if m[:, [0, -1]].mean() > 0.5 else m, "two sides only: the border has four."),
+        (
+            lambda m: ~m if share(m) >= 0.5 else m,
+            "a mask with exactly half of its border set is to stay: compare with >.",
+        ),
         (lambda m: ~m if edges(m) > 0.5 else m, "the corners counted twice, once for each of their sides."),
     ]
-    cases = [(mask,) for mask in (*masks, cornered, topped)]
+    cases = [(mask,) for mask in masks]
     return _function("Exercise 2", given, lambda m: ~m if share(m) > 0.5 else m, cases, mistakes)
 
 
@@ -198,6 +221,8 @@ def iou_from_dice(given: Any) -> Outcome:
         (0.8, "IoU and Dice agree only at 0 and 1."),
         (8 / 9, "that is the way from IoU to Dice; solve D = 2 J / (1 + J) for J."),
         (0.4, "halving is not it: solve D = 2 J / (1 + J) for J."),
+        (4 / 9, "check your algebra: J (2 - D) = D."),
+        (2 / 7, "check your algebra: J (2 - D) = D."),
     ]
     return _value("Exercise 3", given, 2 / 3, mistakes)
 
@@ -214,6 +239,11 @@ def remove_small(given: Any) -> Outcome:
         (lambda m, a: np.where(area(m) > a, m, 0), "an instance of exactly min_area pixels stays: compare with >=."),
         (lambda m, a: np.where(area(m) < a, m, 0), "you kept the small ones and removed the rest."),
         (lambda m, a: (area(m) >= a) & (m > 0), "that is a mask: keep each instance's own number."),
+        (lambda m, a: np.where(m >= a, m, 0), "that compares the numbers of the instances, not their areas."),
+        (
+            lambda m, a: relabel_sequential(np.where(area(m) >= a, m, 0))[0],
+            "you numbered them anew: keep the old numbers.",
+        ),
         (lambda m, a: area(m) >= a, "that is a mask, and the background became foreground with it."),
     ]
     return _function("Exercise 4", given, lambda m, a: np.where(area(m) >= a, m, 0), cases, mistakes)

@@ -84,7 +84,7 @@ def run(
         )
     console.print(f"Finished notebooks and scoreboard.json: {paths.build_dir() / 'run'}", highlight=False)
     if profile == "smoke" or data == "synthetic":
-        console.print("The real thing: course data fetch nuclei, then make run PROFILE=lesson DATA=real", highlight=False)
+        console.print("The real thing: course data fetch nuclei; make run PROFILE=lesson DATA=real", highlight=False)
 
 
 def choose(sources: list[Path], wanted: list[str]) -> list[Path]:
