@@ -32,6 +32,11 @@ def scoreboard_file() -> Path:
 
 
 def mirror_dirs() -> list[Path]:
-    """The read-only mirrors named by `COURSE_DATA_DIR`, separated as `PATH` is."""
-    named = os.environ.get("COURSE_DATA_DIR", "")
-    return [Path(part).expanduser() for part in named.split(os.pathsep) if part]
+    """The read-only mirrors named by `COURSE_DATA_DIR`, separated as `PATH` is.
+
+    A relative folder is looked for from the working directory, then from the checkout: a kernel that JupyterLab starts
+    works in the notebook's folder, not where the variable was set.
+    """
+    named = [Path(part).expanduser() for part in os.environ.get("COURSE_DATA_DIR", "").split(os.pathsep) if part]
+    root = checkout() or Path()
+    return [path.absolute() if path.exists() or path.is_absolute() else (root / path).resolve() for path in named]

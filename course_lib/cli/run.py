@@ -1,5 +1,6 @@
 """`course run`: every lesson, in order, headless; what `make run` calls."""
 
+import os
 import sys
 import threading
 import time
@@ -57,6 +58,7 @@ def run(
         "DATA": setting("data", data),
         "DEVICE": setting("device", device),
     }
+    os.environ["COURSE_BUILD_DIR"] = str(paths.build_dir().absolute())  # kernels work in another folder
     sources = choose(notebooks.sources(notebooks.checkout()), lesson or [])
     numbers = {path.name[:2] for path in sources}
     if paths.scoreboard_file().is_file():

@@ -79,6 +79,15 @@ def test_only_the_chosen_lessons_run_and_only_their_records_are_replaced(lessons
     assert [record["lesson"] for record in scoreboard.read()] == ["01"]
 
 
+def test_a_relative_build_folder_is_the_same_for_the_kernel(lessons, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COURSE_BUILD_DIR", "results")
+    lessons("01_first", "from course_lib import paths; print(paths.scoreboard_file())")
+    assert invoke("--device", "cpu").exit_code == 0
+    finished = nbformat.read(tmp_path / "results" / "run" / "01_first.ipynb", as_version=4)
+    assert finished.cells[-1].outputs[0].text.strip() == str(tmp_path / "results" / "run" / "scoreboard.json")
+
+
 def test_unknown_lessons_and_settings_are_refused(lessons):
     lessons("01_first", "pass")
     assert "there is no lesson '07'" in str(invoke("07").exception)
