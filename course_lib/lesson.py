@@ -12,7 +12,7 @@ import torch
 
 from course_lib import data, scoreboard, settings
 from course_lib.cards import box
-from course_lib.data.readers import SegmentationDataset
+from course_lib.data.readers import CourseDataset
 from course_lib.errors import InputError, SettingsError
 
 T = TypeVar("T")
@@ -60,14 +60,14 @@ class Lesson:
         """
         return {"smoke": smoke, "lesson": lesson, "full": full}[self.profile]
 
-    def load(self, name: str, split: str = "train", **options: Any) -> SegmentationDataset:
+    def load(self, name: str, split: str = "train", **options: Any) -> CourseDataset:
         """`course_lib.data.load` with this run's data mode and seed."""
         return data.load(name, split, mode=self.data, **{"seed": self.seed, **options})
 
     def record(
         self,
         method: str,
-        dataset: SegmentationDataset,
+        dataset: CourseDataset,
         metrics: Mapping[str, float],
         *,
         seconds: float,

@@ -18,7 +18,7 @@ __all__ = ["bootstrap", "build", "derive", "fill", "plan", "repository"]
 _LACKING_ON_COLAB = ("torchmetrics", "lightning-utilities", "faster-coco-eval")
 
 _BOOTSTRAP = """\
-# On Colab this installs course_lib and leaves its torch and numpy alone; anywhere else it does nothing.
+# On Colab: install course_lib, and leave torch and numpy as they are. Elsewhere: do nothing.
 import importlib.util
 import subprocess
 import sys

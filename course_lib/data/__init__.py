@@ -12,12 +12,15 @@ from course_lib.cards import box
 from course_lib.errors import DataError, InputError
 
 if TYPE_CHECKING:
-    from course_lib.data.readers import SegmentationDataset
+    from course_lib.data.readers import CourseDataset
 
 __all__ = ["load"]
 
-DRAWN = ("cells", "streets")
-STAND_INS = {"nuclei": "cells"}  # the real sets, each with the family of drawn scenes that stands in for it
+DRAWN = ("cells", "streets", "shapes")
+STAND_INS = {
+    "nuclei": "cells",
+    "cifar10": "shapes",
+}  # the real sets, each with the family of drawn scenes that stands in for it
 
 
 def load(
@@ -31,16 +34,17 @@ def load(
     size: tuple[int, int] = (128, 128),
     path: str | Path | None = None,
     classes: Sequence[str] | None = None,
-) -> "SegmentationDataset":
+) -> "CourseDataset":
     """Load one split of a data set.
 
     Args:
-        name: `"nuclei"`; `"cells"` or `"streets"` (always drawn); `"folder"` (your own, see `path`).
-        split: `"train"`, `"val"` or `"all"`.
-        task: `"semantic"` or `"instance"`; decides what a sample holds.
+        name: `"nuclei"` or `"cifar10"`; `"cells"`, `"streets"` or `"shapes"` (always drawn); `"folder"` (your own, see
+            `path`).
+        split: `"train"`, `"val"` or `"all"`; for classification `"test"` too.
+        task: `"semantic"` or `"instance"`; decides what a sample holds, except where a picture has one class.
         mode: `"real"`: the real set or an error. `"synthetic"`: its drawn stand-in. `"auto"`: the real set if a mirror,
             the cache or a download has it, else the stand-in, announced in a box.
-        count: at most so many pictures, spread over the split; for drawn scenes, how many to draw (100).
+        count: at most so many pictures, spread over the split; of drawn ones, how many (100 scenes, 4,000 shapes).
         seed: which scenes are drawn.
         size: height and width of drawn scenes, in pixels.
         path: for `"folder"`: the folder that holds `images` and `masks`.
@@ -56,27 +60,23 @@ def load(
         if path is None:
             raise InputError('load("folder") needs a path', 'call load("folder", path="my_pictures")')
         folder = Path(path).expanduser()
-        return _spread(readers.image_folder(folder, split, task, classes or readers.CELL_CLASSES), count)
+        return readers.image_folder(folder, split, task, classes or readers.CELL_CLASSES).spread(count)
     if name not in (*STAND_INS, *DRAWN):
         raise InputError(f"no data set named {name!r}", f"known: {', '.join([*STAND_INS, *DRAWN, 'folder'])}")
     if name in STAND_INS and mode != "synthetic":
         try:
             folder = store.folder(name)
-            dataset = readers.nuclei(folder, split, task, paths.cache_dir() / f"{folder.name}-labels")
-            return _spread(dataset, count)
+            if name == "cifar10":
+                return readers.cifar10(folder, split, paths.cache_dir() / f"{folder.name}-tensors").spread(count)
+            return readers.nuclei(folder, split, task, paths.cache_dir() / f"{folder.name}-labels").spread(count)
         except DataError as error:
             if mode == "real":
                 raise
             print(_announcement(name, error))
     family = STAND_INS.get(name, name)
+    if family == "shapes":
+        return readers.drawn_shapes(split, count or 4000, seed, name)
     return readers.drawn(family, split, task, name=name, count=count or 100, size=size, seed=seed)
-
-
-def _spread(dataset: "SegmentationDataset", count: int | None) -> "SegmentationDataset":
-    """Keep `count` pictures at even distances, so that a short run still sees every kind of picture."""
-    if count is not None and count < len(dataset):
-        dataset.ids = tuple(dataset.ids[i * len(dataset) // count] for i in range(count))
-    return dataset
 
 
 def _announcement(name: str, error: DataError) -> str:

@@ -9,17 +9,28 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import safetensors.torch
 import torch
+import torchvision
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.ops import masks_to_boxes
+from tqdm.auto import tqdm
 
-from course_lib.data.synthetic import CELL_CLASSES, STREET_CLASSES, draw_cells, draw_streets
+from course_lib.data.synthetic import (
+    CELL_CLASSES,
+    SHAPE_CLASSES,
+    STREET_CLASSES,
+    draw_cells,
+    draw_shapes,
+    draw_streets,
+)
 from course_lib.errors import DataError, InputError
 from course_lib.metrics import IGNORE, to_masks
 
@@ -40,7 +51,59 @@ class Example:
     """Label map `[H, W]`, 0 = no instance; None where the data set has no instances."""
 
 
-class SegmentationDataset(Dataset):
+class CourseDataset(Dataset):
+    """What every data set of the course says of itself; the scoreboard quotes it.
+
+    Args:
+        name: name of the data set, such as `"nuclei"`.
+        source: `"real"` or `"synthetic"`.
+        split: `"train"`, `"val"`, `"test"` or `"all"`.
+        classes: names of the classes; the index is the id.
+    """
+
+    def __init__(self, name: str, source: str, split: str, classes: Sequence[str]) -> None:
+        self.name, self.source, self.split, self.classes = name, source, split, tuple(classes)
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{self.name} ({self.source}), {self.split}: {len(self)} pictures, {len(self.classes)} classes"
+
+    def keep(self, indices: Sequence[int]) -> None:
+        """Leave out all pictures but these."""
+        raise NotImplementedError
+
+    def spread(self, count: int | None) -> Self:
+        """This data set with at most `count` pictures, at even distances: a short run sees every kind of picture."""
+        if count is not None and count < len(self):
+            self.keep([i * len(self) // count for i in range(count)])
+        return self
+
+
+class ClassificationDataset(CourseDataset):
+    """Small pictures of one size with a class each, all in memory.
+
+    `dataset[i]` is `(image, label)`: `tv_tensors.Image` uint8 `[3, H, W]` and a class id. `dataset.images`, uint8
+    `[N, 3, H, W]`, and `dataset.labels`, int64 `[N]`, hold all of them.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, *description: Any) -> None:
+        super().__init__(*description)
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def keep(self, indices: Sequence[int]) -> None:
+        """Leave out all pictures but these."""
+        self.images, self.labels = self.images[list(indices)], self.labels[list(indices)]
+
+    def __getitem__(self, index: int) -> tuple[tv_tensors.Image, int]:
+        return tv_tensors.Image(self.images[index]), int(self.labels[index])
+
+
+class SegmentationDataset(CourseDataset):
     """Pictures with a label for every pixel.
 
     `dataset[i]` is, for `task="semantic"`, `(image, mask)`: `tv_tensors.Image` uint8 `[3, H, W]` and
@@ -48,10 +111,7 @@ class SegmentationDataset(Dataset):
     torchvision's detection dict: `boxes` float32 `[N, 4]` xyxy, `labels` int64 `[N]`, `masks` uint8 `[N, H, W]`.
 
     Args:
-        name: name of the data set, such as `"nuclei"`.
-        source: `"real"` or `"synthetic"`.
-        split: `"train"`, `"val"` or `"all"`.
-        classes: names of the classes; the index is the id.
+        name, source, split, classes: as for `CourseDataset`.
         ids: a name for each picture.
         read: id -> `Example`.
         task: `"semantic"` or `"instance"`.
@@ -69,17 +129,15 @@ class SegmentationDataset(Dataset):
     ) -> None:
         if task not in TASKS:
             raise InputError(f"task = {task!r} is not known", f"choose one of {', '.join(TASKS)}")
-        self.name, self.source, self.split, self.task = name, source, split, task
-        self.classes, self.ids = tuple(classes), tuple(ids)
-        self._read = read
+        super().__init__(name, source, split, classes)
+        self.ids, self.task, self._read = tuple(ids), task, read
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __repr__(self) -> str:
-        return (
-            f"{self.name} ({self.source}), {self.split}: {len(self)} pictures, {self.task}, {len(self.classes)} classes"
-        )
+    def keep(self, indices: Sequence[int]) -> None:
+        """Leave out all pictures but these."""
+        self.ids = tuple(self.ids[i] for i in indices)
 
     def __getitem__(self, index: int) -> tuple[tv_tensors.Image, Any]:
         if not -len(self) <= index < len(self):
@@ -161,6 +219,67 @@ def nuclei(folder: Path, split: str, task: str, labels_cache: Path | None = None
         return Example(image, instances=labels)
 
     return SegmentationDataset("nuclei", "real", split, CELL_CLASSES, choose(ids, split), read, task)
+
+
+CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def cifar10(folder: Path, split: str, cache: Path) -> ClassificationDataset:
+    """CIFAR-10 (Krizhevsky, 2009): the publisher's binary or Python archive, or a folder of images for each class.
+
+    Every tenth training picture is for validation: `"train"` 45,000, `"val"` 5,000, `"all"` both, `"test"` 10,000. The
+    pictures are decoded once, into uint8 tensors in `cache`.
+
+    Raises:
+        DataError: the folder has another layout.
+        InputError: unknown split.
+    """
+    if split not in (*SPLITS, "test"):
+        raise InputError(f"split = {split!r} is not known", f"choose one of {', '.join(SPLITS)}, test")
+    part = "test" if split == "test" else "train"
+    file = cache / f"{part}.safetensors"
+    if not file.is_file():
+        images, labels = _decode_cifar10(folder, part)
+        cache.mkdir(parents=True, exist_ok=True)
+        fresh = file.with_name(f".{part}-{os.getpid()}.new")
+        safetensors.torch.save_file({"images": images, "labels": labels}, fresh)
+        fresh.replace(file)
+    stored = safetensors.torch.load_file(file)
+    keep = torch.ones(len(stored["labels"]), dtype=torch.bool)
+    if split in ("train", "val"):
+        keep = (torch.arange(len(keep)) % 10 == 0) == (split == "val")
+    return ClassificationDataset(
+        stored["images"][keep], stored["labels"][keep], "cifar10", "real", split, CIFAR_CLASSES
+    )
+
+
+def _decode_cifar10(folder: Path, part: str) -> tuple[Tensor, Tensor]:
+    """Images uint8 `[N, 3, 32, 32]` and labels int64 `[N]` of `"train"` or `"test"`, in the publisher's layouts."""
+    if binaries := sorted(
+        folder.glob("cifar-10-batches-bin/data_batch_*.bin" if part == "train" else "*/test_batch.bin")
+    ):
+        rows = torch.from_numpy(np.concatenate([np.fromfile(file, np.uint8) for file in binaries])).reshape(-1, 3073)
+        return rows[:, 1:].reshape(-1, 3, 32, 32).contiguous(), rows[:, 0].long()
+    if (folder / "cifar-10-batches-py").is_dir():  # torchvision compares each file's MD5 before it opens it
+        try:
+            python = torchvision.datasets.CIFAR10(folder, train=part == "train")
+        except RuntimeError as error:
+            raise DataError(f"{folder} is damaged: {error}", "delete it; the next use unpacks it again") from error
+        return torch.from_numpy(python.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(python.targets)
+    if found := next(folder.glob(f"**/{part}/{CIFAR_CLASSES[0]}"), None):
+        listed = torchvision.datasets.ImageFolder(found.parent)  # its classes are sorted, as CIFAR-10's are
+        arrays = [read_image(Path(file)) for file, _ in tqdm(listed.samples, f"decoding {part}", disable=None)]
+        return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous(), torch.tensor(listed.targets)
+    raise DataError(f"{folder} holds no CIFAR-10 that the course can read", "fetch it: course data fetch cifar10")
+
+
+def drawn_shapes(split: str, count: int, seed: int, name: str) -> ClassificationDataset:
+    """Drawn shapes and patterns of ten classes; each split draws its own."""
+    number = int(np.random.SeedSequence([seed, (*SPLITS, "test").index(split)]).generate_state(1)[0])
+    images, labels = draw_shapes(number, count)
+    return ClassificationDataset(
+        torch.from_numpy(images), torch.from_numpy(labels), name, "synthetic", split, SHAPE_CLASSES
+    )
 
 
 def image_folder(folder: Path, split: str, task: str, classes: Sequence[str] = CELL_CLASSES) -> SegmentationDataset:

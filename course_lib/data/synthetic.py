@@ -597,3 +597,40 @@ def draw_streets(seed: int, size: tuple[int, int] = (128, 128)) -> Scene:
     street.populate()
     street.settle()
     return _scene(street.photograph(), street.semantic, street.instances, street.variant)
+
+
+SHAPE_CLASSES = ("disk", "ring", "square", "triangle", "cross", "star", "stripes", "checks", "dots", "waves")
+
+
+def draw_shapes(seed: int, count: int, side: int = 32) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Draw small pictures of one shape or pattern each: ten classes that stand in for CIFAR-10's.
+
+    Returns:
+        Images, uint8 `[count, 3, side, side]`, and their classes, int64 `[count]`, ids into `SHAPE_CLASSES`.
+    """
+    rng = _generator(3, seed, (side, side))
+    labels = rng.integers(0, len(SHAPE_CLASSES), count)
+    x, y = np.meshgrid(np.linspace(-1, 1, side, dtype=np.float32), np.linspace(-1, 1, side, dtype=np.float32))
+    turn, size = rng.uniform(-0.5, 0.5, (count, 1, 1)), rng.uniform(0.35, 0.75, (count, 1, 1))
+    x, y = (axis - shift for axis, shift in zip((x, y), rng.uniform(-0.3, 0.3, (2, count, 1, 1)), strict=True))
+    u, v = (x * np.cos(turn) + y * np.sin(turn)) / size, (y * np.cos(turn) - x * np.sin(turn)) / size
+    radius, angle = np.hypot(u, v), np.arctan2(v, u)
+    inside = np.stack(
+        [
+            radius < 1,
+            np.abs(radius - 0.8) < 0.25,
+            np.maximum(np.abs(u), np.abs(v)) < 0.9,
+            (v < 0.7) & (v > 2 * np.abs(u) - 1),
+            (np.minimum(np.abs(u), np.abs(v)) < 0.3) & (np.maximum(np.abs(u), np.abs(v)) < 1),
+            radius < 0.65 + 0.4 * np.cos(5 * angle),
+            np.sin(6 * u) > 0,
+            (np.sin(6 * u) > 0) ^ (np.sin(6 * v) > 0),
+            np.sin(6 * u) * np.sin(6 * v) > 0.45,
+            np.sin(7 * v + 1.5 * np.sin(4 * u)) > 0,
+        ]
+    )[labels, np.arange(count)]
+    ground, ink = rng.uniform(0, 1, (2, count, 3, 1, 1))
+    ink = np.where(np.abs(ink - ground).max(1, keepdims=True) < 0.35, 1 - np.round(ground), ink)  # never invisible
+    light = 1 + rng.uniform(-0.4, 0.4, (count, 1, 1, 1)) * (x + y)[:, None]
+    picture = np.where(inside[:, None], ink, ground) * light + rng.normal(0, 0.12, (count, 3, side, side))
+    return (np.clip(picture, 0, 1) * 255).astype(np.uint8), labels

@@ -1,5 +1,7 @@
 """Readers, each on a tiny tree in the publisher's layout, and the one way in: `data.load`."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -246,12 +248,83 @@ def test_count_is_spread_over_the_split(monkeypatch, nuclei_tree, tmp_path):
 
 
 def test_unknown_names_list_the_known_ones():
-    with pytest.raises(InputError, match=r"'nuklei'(.|\n)*nuclei, cells, streets, folder"):
+    with pytest.raises(InputError, match=r"'nuklei'(.|\n)*nuclei, cifar10, cells, streets, shapes, folder"):
         data.load("nuklei")
     with pytest.raises(InputError, match="'pixels' is not known"):
         data.load("cells", task="pixels")
     with pytest.raises(InputError, match="'test' is not known"):
         data.load("cells", "test")
+
+
+def cifar_binary(root):
+    """Two training files and a test file as the publisher's binary archive has them; picture i is grey level i."""
+    folder = root / "cifar-10-batches-bin"
+    folder.mkdir(parents=True)
+    for name, start in (("data_batch_1", 0), ("data_batch_2", 20), ("test_batch", 100)):
+        rows = [np.r_[i % 10, np.full(3072, i)] for i in range(start, start + 20)]
+        (folder / f"{name}.bin").write_bytes(np.array(rows, np.uint8).tobytes())
+
+
+def cifar_images(root):
+    """The same pictures in folders of images."""
+    for part, numbers in (("train", range(40)), ("test", range(100, 120))):
+        for i in numbers:
+            picture = np.full((32, 32, 3), i, np.uint8)
+            save(picture, root / "cifar10-images" / part / readers.CIFAR_CLASSES[i % 10] / f"{i:04}.png")
+
+
+@pytest.mark.parametrize("layout", [cifar_binary, cifar_images])
+def test_cifar10(tmp_path, layout):
+    layout(tmp_path / "set")
+    parts = {split: readers.cifar10(tmp_path / "set", split, tmp_path / "cache") for split in ("all", "test")}
+    assert [len(part) for part in parts.values()] == [40, 20]
+    for part in parts.values():
+        image, label = part[7]
+        assert isinstance(image, tv_tensors.Image)
+        assert (image.shape, image.dtype) == ((3, 32, 32), torch.uint8)
+        assert torch.equal(part.images[:, 0, 0, 0] % 10, part.labels), "each picture keeps its own class"
+        assert isinstance(label, int)
+    train, val = (readers.cifar10(tmp_path / "set", split, tmp_path / "cache") for split in ("train", "val"))
+    assert (len(train), len(val)) == (36, 4)
+    levels = torch.cat([train.images, val.images])[:, 0, 0, 0]
+    assert sorted(levels.tolist()) == list(range(40)), "train and val share no picture and miss none"
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["test.safetensors", "train.safetensors"]
+
+
+def test_cifar10_is_decoded_once(tmp_path, monkeypatch):
+    cifar_binary(tmp_path / "set")
+    first = readers.cifar10(tmp_path / "set", "all", tmp_path / "cache")
+    monkeypatch.setattr(readers, "_decode_cifar10", None)
+    assert torch.equal(readers.cifar10(tmp_path / "set", "all", tmp_path / "cache").images, first.images)
+
+
+def test_cifar10_refuses_another_layout_and_a_damaged_archive(tmp_path):
+    with pytest.raises(DataError, match="holds no CIFAR-10 that the course can read"):
+        readers.cifar10(tmp_path, "all", tmp_path / "cache")
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    with pytest.raises(DataError, match="is damaged"):
+        readers.cifar10(tmp_path, "all", tmp_path / "cache")
+    with pytest.raises(InputError, match=r"'dev' is not known(.|\n)*train, val, all, test"):
+        readers.cifar10(tmp_path, "dev", tmp_path / "cache")
+
+
+def test_drawn_shapes_stand_in_for_cifar10():
+    dataset = data.load("cifar10", "train", mode="synthetic", count=300)
+    assert (dataset.name, dataset.source, len(dataset), len(dataset.classes)) == ("cifar10", "synthetic", 300, 10)
+    assert dataset.labels.unique().tolist() == list(range(10))
+    assert torch.equal(dataset.images, data.load("shapes", "train", count=300).images)
+    assert not torch.equal(dataset.images[:50], data.load("shapes", "test", count=300).images[:50])
+    assert float(dataset.images.float().std((1, 2, 3)).min()) > 15
+
+
+@pytest.mark.real
+def test_real_cifar10(mirror):
+    test = data.load("cifar10", "test", mode="real")
+    began = time.perf_counter()
+    again = data.load("cifar10", "test", mode="real")
+    assert time.perf_counter() - began < 1.0, "the second load reads tensors"
+    assert again.labels.bincount().tolist() == [1000] * 10
+    assert torch.equal(test.images, again.images)
 
 
 @pytest.mark.real
