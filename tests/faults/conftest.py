@@ -56,8 +56,8 @@ class _Answer(http.server.BaseHTTPRequestHandler):
         with contextlib.suppress(ConnectionError):  # the other side may have been killed
             for piece in range(0, len(rest), 1 << 14):
                 self.wfile.write(rest[piece : piece + (1 << 14)])
-                if fault == "slow":
-                    time.sleep(0.1)
+                if fault in ("slow", "slower"):
+                    time.sleep(0.1 if fault == "slow" else 0.4)
                 elif fault == "hold" and piece:
                     self.server.go_on.wait(60)
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -197,6 +198,105 @@ def test_a_silent_server_does_not_hang(
     with pytest.raises(DataError, match=r"one\.zip: no answer in time\n.*two\.zip: no answer in time"):
         store.fetch("tiny")
     assert not (cache / "tiny.zip").exists()
+
+
+@pytest.fixture
+def impatient(tiny: Source, monkeypatch: pytest.MonkeyPatch) -> Source:
+    """`tiny`, whose second URL names another host, and little patience with slow ones."""
+    monkeypatch.setattr(store, "SLOW_AFTER", 0.15)
+    monkeypatch.setattr(store, "SLOW_LEFT", 0.5)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    urls = tiny.urls[0], tiny.urls[1].replace("127.0.0.1", "localhost")
+    monkeypatch.setitem(SOURCES, "tiny", replace(tiny, urls=urls))
+    return SOURCES["tiny"]
+
+
+def test_a_slow_source_gives_way_to_another_that_continues(
+    server: Server, impatient: Source, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server.plan = ["slow", "ok"]
+    assert store.fetch("tiny").read_bytes() == GOOD
+    assert [path for path, _, _ in server.asked] == ["/one.zip", "/two.zip"]
+    assert statuses(server) == [200, 206]
+    first, second = impatient.urls
+    shown = re.search(
+        rf"(?m)^{first}: slow, ([0-9.]+) kB/s, 0 minutes to go \((.+)\)\. Now asking {second}$", capfd.readouterr().err
+    )
+    assert shown
+    assert 50 < float(shown[1]) < 400
+    assert shown[2] == store.ADVICE
+
+
+def test_when_all_are_slow_the_fastest_goes_on(
+    server: Server, impatient: Source, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server.plan = ["slow", "slower", "slow"]
+    assert store.fetch("tiny").read_bytes() == GOOD
+    assert [path for path, _, _ in server.asked] == ["/one.zip", "/two.zip", "/one.zip"]
+    assert statuses(server) == [200, 206, 206]
+    lines = [line for line in capfd.readouterr().err.splitlines() if ": slow, " in line]
+    first, second = impatient.urls
+    assert [line.split()[-1] for line in lines] == [second, first]
+
+
+def test_a_slow_source_without_an_alternative_says_so_and_goes_on(
+    server: Server, impatient: Source, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(SOURCES, "tiny", replace(impatient, urls=impatient.urls[:1]))
+    server.plan = ["slow"]
+    assert store.fetch("tiny").read_bytes() == GOOD
+    assert statuses(server) == [200]
+    shown = capfd.readouterr().err
+    assert shown.count(": slow, ") == shown.count("No other source is faster, so it goes on") == 1
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Ctrl-C in the middle of the first downloads."""
+    import requests
+
+    real, left = requests.Response.iter_content, [times]
+
+    def chunks(self: requests.Response, size: int) -> Iterator[bytes]:
+        for count, chunk in enumerate(real(self, size)):
+            yield chunk
+            if count and left[0]:
+                left[0] -= 1
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(requests.Response, "iter_content", chunks)
+
+
+def test_one_interrupt_changes_to_another_source(
+    server: Server, impatient: Source, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    interrupt(monkeypatch, 1)
+    assert store.fetch("tiny").read_bytes() == GOOD
+    assert server.asked[1] == ("/two.zip", f"bytes={2 * store.CHUNK}-", 206)
+    first, second = impatient.urls
+    assert f"{first}: interrupted (once more stops). Now asking {second}\n" in capfd.readouterr().err
+
+
+def test_interrupts_with_time_between_them_go_round(
+    server: Server, impatient: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "STOP_WITHIN", 0.0)
+    interrupt(monkeypatch, 3)
+    assert store.fetch("tiny").read_bytes() == GOOD
+    assert [path for path, _, _ in server.asked] == ["/one.zip", "/two.zip", "/one.zip", "/two.zip"]
+
+
+@pytest.mark.parametrize("sources", [1, 2])
+def test_two_interrupts_or_one_without_an_alternative_stop(
+    sources: int, server: Server, impatient: Source, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SOURCES, "tiny", replace(impatient, urls=impatient.urls[:sources]))
+    interrupt(monkeypatch, sources)
+    with pytest.raises(KeyboardInterrupt):
+        store.fetch("tiny")
+    assert len(server.asked) == sources
+    assert leavings(cache) == ["tiny.zip.part"]
+    assert (cache / "tiny.zip.part").read_bytes() == GOOD[: 2 * sources * store.CHUNK]
+    assert store.fetch("tiny").read_bytes() == GOOD
 
 
 def test_a_host_that_cannot_be_reached_in_time_is_asked_once(

@@ -305,6 +305,15 @@ def test_the_table_is_complete() -> None:
         assert entry.checksum is None or re.fullmatch(r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", entry.checksum)
 
 
+def test_nothing_of_cifar10_needs_to_be_unpickled() -> None:
+    entry = SOURCES["cifar10"]
+    assert entry.archive == "cifar-10-binary.tar.gz"
+    assert (entry.size, entry.checksum) == (170_052_171, "md5:c32a1d4ab5d03f1284b67883e8d87530")
+    assert all(url.endswith("/cifar-10-binary.tar.gz") for url in entry.urls)
+    assert entry.urls[-1] == "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"  # the slow one
+    assert entry.alternatives[0] == "cifar10-images.tar.gz"  # before the pickles
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_each_card_agrees_with_the_table(name: str) -> None:
     entry = SOURCES[name]
@@ -318,6 +327,7 @@ def test_each_card_agrees_with_the_table(name: str) -> None:
     assert entry.citation.replace(" ", "") in re.sub(r"\s", "", card)
     assert entry.archive in said["By hand"]
     assert entry.homepage in said["By hand"]
+    assert all(name in card for name in entry.alternatives)
 
 
 def test_the_store_opens_no_connection_at_import() -> None:
