@@ -7,12 +7,20 @@ from typing import Any
 import filelock
 
 from course_lib import paths
+from course_lib.errors import DataError
 
 
 def read(file: Path | None = None) -> list[dict[str, Any]]:
-    """The records of the scoreboard; an empty list where there is none yet."""
+    """The records of the scoreboard; an empty list where there is none yet.
+
+    Raises:
+        DataError: the file is damaged.
+    """
     file = file or paths.scoreboard_file()
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    try:
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    except ValueError as error:
+        raise DataError(f"{file} is no scoreboard: {error}", "delete it; running a lesson writes it anew") from error
 
 
 def write(records: list[dict[str, Any]], file: Path | None = None) -> None:

@@ -85,6 +85,7 @@ def _announcement(name: str, error: DataError) -> str:
             f"The data set {name!r} is not here, so this run uses its drawn stand-in ({STAND_INS[name]}).",
             "Drawn pictures are simpler than real ones: the lesson works the same, its numbers differ.",
             f"To get the real set: course data fetch {name}   (or set COURSE_DATA_DIR to a folder that has it)",
-            f"Why not: {error.message}",
+            "Why not:",
+            *error.message.splitlines(),
         ]
     )

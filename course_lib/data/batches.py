@@ -52,7 +52,8 @@ class Batches:
             raise InputError("masks must be tv_tensors.Mask", "wrap them: a plain tensor is not flipped with its image")
         self._samples = [(image.to(device), mask.to(device, torch.uint8)) for image, mask in samples]
         self.batch_size, self.augment, self.seed = batch_size, augment, seed
-        self._pass = 0
+        self.epoch = 0
+        """Number of the next pass; it decides the random draws. Set it to repeat a pass, or to go on from one."""
         fill = {tv_tensors.Image: 0, tv_tensors.Mask: IGNORE, "others": 0}
         flips = [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()] if augment else []
         self._transform = v2.Compose([v2.RandomCrop(crop, pad_if_needed=True, fill=fill), *flips])
@@ -63,8 +64,8 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         count = len(self._samples)
-        generator = torch.Generator().manual_seed(self.seed * 100_003 + self._pass)
-        self._pass += self.augment
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch * self.augment)
+        self.epoch += 1
         order = torch.randperm(count, generator=generator).tolist() if self.augment else list(range(count))
         for start in range(0, count, self.batch_size):
             with torch.random.fork_rng(devices=[]):  # v2 draws from the global generator; the caller's stays untouched

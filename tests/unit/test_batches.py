@@ -55,6 +55,14 @@ def test_same_seed_same_batches():
     assert not torch.equal(first, passes(Batches(dataset, 2, crop=64, seed=2))[0])
 
 
+def test_a_pass_can_be_repeated():
+    batches = Batches(data.load("cells", count=5), 2, crop=64)
+    first, second = passes(batches, 2)
+    batches.epoch = 1
+    assert torch.equal(passes(batches)[0], second)
+    assert batches.epoch == 2
+
+
 def test_without_augmentation_every_pass_is_the_same_and_in_order():
     dataset = data.load("cells", count=3)
     first, second = passes(Batches(dataset, 2, crop=128, augment=False), 2)

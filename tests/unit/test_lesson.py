@@ -10,7 +10,7 @@ import torch
 
 from course_lib import lesson, paths, scoreboard, settings
 from course_lib.data import load
-from course_lib.errors import InputError, SettingsError
+from course_lib.errors import DataError, InputError, SettingsError
 
 
 @pytest.fixture(autouse=True)
@@ -120,6 +120,13 @@ def test_a_newer_record_replaces_the_older_of_its_kind_only(cells):
     for method, value in (("otsu", 0.1), ("watershed", 0.2), ("otsu", 0.3)):
         started.record(method, cells, {"dsb": value}, seconds=1)
     assert [(r["method"], r["metrics"]["dsb"]) for r in scoreboard.read()] == [("watershed", 0.2), ("otsu", 0.3)]
+
+
+def test_a_damaged_scoreboard_is_named(cells):
+    paths.scoreboard_file().parent.mkdir(parents=True)
+    paths.scoreboard_file().write_text("[{", encoding="utf-8")
+    with pytest.raises(DataError, match=r"scoreboard\.json is no scoreboard"):
+        scoreboard.read()
 
 
 def test_records_made_at_once_are_all_kept(cells):
