@@ -57,7 +57,7 @@ def test_same_seed_same_batches():
 
 def test_a_pass_can_be_repeated():
     batches = Batches(data.load("cells", count=5), 2, crop=64)
-    first, second = passes(batches, 2)
+    _, second = passes(batches, 2)
     batches.epoch = 1
     assert torch.equal(passes(batches)[0], second)
     assert batches.epoch == 2
