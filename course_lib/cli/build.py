@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["bootstrap", "build", "derive", "fill", "plan", "repository"]
 
-# What course_lib imports in a lesson and Colab does not bring; lightning-utilities is what torchmetrics needs.
-_LACKING_ON_COLAB = ("torchmetrics", "lightning-utilities", "faster-coco-eval")
+# What course_lib imports in a lesson and Colab does not bring, or brings too old; lightning-utilities is what
+# torchmetrics needs.
+_LACKING_ON_COLAB = ("torchmetrics", "lightning-utilities", "faster-coco-eval", "scikit-image>=0.26")
 
 _BOOTSTRAP = """\
 # On Colab: install course_lib, and leave torch and numpy as they are. Elsewhere: do nothing.

@@ -207,7 +207,7 @@ def nuclei(folder: Path, split: str, task: str, labels_cache: Path | None = None
         image = read_image(folder / name / "images" / f"{name}.png")
         merged = labels_cache / f"{name}.png" if labels_cache else None
         if merged and merged.is_file():
-            return Example(image, instances=np.asarray(Image.open(merged)))
+            return Example(image, instances=np.asarray(_open(merged)))
         labels = np.zeros(image.shape[:2], np.uint16)
         for number, file in enumerate(sorted((folder / name / "masks").glob("*.png")), start=1):
             mask = np.asarray(_open(file).convert("L"))
