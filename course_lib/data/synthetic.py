@@ -5,9 +5,9 @@ seed and size only, never on how many scenes were drawn before it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import pairwise
 
 import numpy as np
 from numpy.random import Generator
@@ -202,32 +202,55 @@ def _develop(rng: Generator, dye: Floats, radius: float, variant: str) -> NDArra
     return np.minimum(light, 1.05) * np.exp(-density) + noise
 
 
-# Streets: lengths in metres, X to the right of the camera, Y above the ground, Z away from it. First the backdrop
-# (sky, ground and facades), worked out in closed form for every pixel; then figures, painted from far to near.
+# Streets: lengths in metres, X to the right of the camera, Y above the ground, Z away from it. Everything is made of
+# quadrangles of one class each, and later ones hide earlier ones; texture, light and haze then touch the image alone.
 SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST = range(11)
-EYE, FAR, HOUSES = 1.5, 75.0, 14  # height of the camera, where the street ends, houses on each side and at the end
+EYE, FAR = 1.8, 75.0  # height of the camera, where the street ends
 COLOURS = {  # in percent; first the sky at the top and at the horizon, the light from everywhere and from the sun
     "day": "28 50 85, 78 87 95, 44 50 62, 72 64 50",
     "overcast": "62 66 71, 84 86 88, 74 77 80, 14 14 13",
     "dusk": "24 27 50, 100 70 48, 48 46 58, 62 38 18",
     "wall": "62 36 28, 50 30 25, 80 72 58, 88 85 78, 66 66 65, 84 70 46, 72 52 42, 60 64 70, 78 62 56, 70 74 66",
-    "roof": "30 31 35, 50 28 22, 40 36 34",
-    "wood": "46 33 22, 34 37 36, 62 60 55",
-    "paint": "85 85 85, 60 62 65, 12 12 14, 16 26 50, 62 10 10, 14 30 24, 80 66 20, 42 50 58",
-    "cloth": "15 16 22, 65 15 15, 85 80 70, 20 35 60, 25 45 30, 80 55 15, 45 42 40, 55 30 50, 90 90 92",
+    "paint": "85 85 85, 60 62 65, 16 16 18, 16 26 50, 62 10 10, 14 30 24, 80 66 20, 42 50 58",
+    "shirt": "15 16 22, 65 15 15, 85 80 70, 20 35 60, 25 45 30, 80 55 15, 45 42 40, 55 30 50, 90 90 92",
+    "legs": "15 16 22, 20 30 52, 40 34 28, 62 58 50, 30 36 26",
     "skin": "90 72 60, 72 52 40, 45 31 24",
     "leaf": "26 42 14, 36 46 16, 20 36 18, 62 42 14",
+    **{"grey": "36 37 38", "dark": "12 13 15", "wood": "36 28 22", "white": "130 128 112", "red": "85 9 8"},
 }
 PALETTE = {name: [tuple(int(n) / 100 for n in c.split()) for c in row.split(",")] for name, row in COLOURS.items()}
-WHITE, RED, BLUE, GREY = (0.95, 0.95, 0.95), (0.80, 0.10, 0.10), (0.10, 0.28, 0.66), (0.36, 0.37, 0.38)
-CIRCLE = tuple((math.cos(0.5236 * k), math.sin(0.5236 * k), 0.0) for k in range(12))
-TRIANGLE = ((-1.0, -0.5, 0.0), (0.0, 0.9, 0.0), (1.0, -0.5, 0.0))
-LAMPS = ((0.3, 0.13, (1.3, 0.2, 0.15)), (0, 0.13, (0.35, 0.28, 0.08)), (-0.3, 0.13, (0.1, 0.3, 0.14)))
-# of four signs: discs or triangles (height above the end of the pole, radius); boards (half height, width); colours
-DISCS = (((0, 0.42, RED), (0, 0.28, WHITE)), ((0, 0.5, RED), (0, 0.27, WHITE)), (), LAMPS)
-BOARDS = ((), (), ((0.4, 0.8, BLUE), (0.22, 0.2, WHITE)), ((0.5, 0.4, (0.08, 0.09, 0.09)),))
+# colour and centimetres of each part, for cars as `box` takes them and else as `bars` does; ";" parts several looks
+FIGURES = {  # grey parts are poles, whatever they belong to
+    CAR: "dark 85 0 40 105 85 60 40 105, dark 85 0 315 380 85 60 315 380, paint 88 32 0 420 88 90 0 420,"
+    "paint 88 90 0 420 84 92 70 380, dark 84 92 70 380 70 140 125 330, paint 70 140 125 330 64 148 145 310,"
+    "lamp 80 62 0 0 80 76 0 0, paint 54 62 0 0 54 76 0 0",
+    PEDESTRIAN: "legs 17 0 90 -10 48 -24 0, legs 17 0 90 15 48 22 0, shirt 34 0 88 0 144, shirt 11 0 140 30 88,"
+    "skin 22 3 150 3 170, dark 23 0 165 0 177; legs 17 -6 90 -8 0, legs 17 6 90 8 0, shirt 36 0 88 0 144,"
+    "shirt 11 -18 140 -25 85, shirt 11 18 140 25 85, skin 22 0 150 0 170, dark 23 0 165 0 177",
+    BICYCLIST: "dark 6 -21 34 -30 56 -52 65 -74 56 -83 34 -74 12 -52 3 -30 12 -21 34,"
+    "dark 6 83 34 74 56 52 65 30 56 21 34 30 12 52 3 74 12 83 34, paint 5 52 34 38 100 -18 75 -52 34 0 32 40 80,"
+    "legs 17 -20 98 20 78 -8 34, legs 17 -20 98 24 72 5 18, shirt 34 -20 96 20 148, shirt 11 20 144 46 105,"
+    "skin 22 26 154 26 172, dark 24 22 168 22 180",
+    TREE: "wood 30 0 0 0 420, leaf 120 -60 320 -150 380 -60 430 -170 500 -40 520 -60 610 30 560 110 590 90 480"
+    " 180 440 80 400 130 340 20 350 -30 480 40 440",
+    POLE: "grey 14 0 0 0 640, grey 9 -140 640 140 640",
+    SIGN: "grey 9 0 0 0 250, red 34 0 210 0 290, red 34 -40 250 40 250, red 34 -28 222 28 278, red 34 -28 278 28 222,"
+    "white 16 -26 250 26 250; grey 9 0 0 0 250, red 70 -25 225 25 275, white 44 -16 234 16 266",
+    VOID: "dark 60 0 0 0 95",
+}
+LOOKS = {
+    kind: [
+        [(name, [int(n) / 100 for n in rest]) for name, *rest in map(str.split, look.split(","))]
+        for look in text.split(";")
+    ]
+    for kind, text in FIGURES.items()
+}
+ROWS = (  # along each side: class, metres between places, share of them taken, metres from the kerb (< 0: on the road)
+    *((CAR, 6.5, 0.35, -1.0, -1.0), (CAR, 18.0, 0.3, -3.1, -2.7), (TREE, 11.0, 0.5, 0.5, 0.5)),
+    *((POLE, 17.0, 0.5, 0.4, 0.4), (SIGN, 15.0, 0.3, 0.3, 0.5), (VOID, 16.0, 0.2, 0.7, 2.0)),
+    *((PEDESTRIAN, 5.0, 0.3, -0.6, 2.0), (BICYCLIST, 10.0, 0.2, -2.6, -0.6)),
+)
 Numbers = tuple[float, ...]
-Corners = Sequence[Numbers]
 
 
 def _spans(start: NDArray[np.float64], end: NDArray[np.float64], length: int) -> tuple[Ints, Ints]:
@@ -239,351 +262,150 @@ def _spans(start: NDArray[np.float64], end: NDArray[np.float64], length: int) ->
 
 
 class _Street:
-    """The plan of a street, the camera in it, and the picture being painted. Pairs are (left, right)."""
+    """The plan of a street, the camera in it, and what is to be seen. Pairs are (left, right)."""
 
     def __init__(self, rng: Generator, size: Size) -> None:
-        self.rng, self.size, (height, width) = rng, size, size
+        self.rng, self.size = rng, size
         self.variant = ("day", "overcast", "dusk")[np.searchsorted((0.55, 0.8), rng.random())]
-        half = rng.uniform(3.4, 5.2)
-        self.middle = 1.7 * (-1) ** int(rng.integers(2))  # X; the camera keeps to one side of it
-        self.sun = (-1) ** int(rng.integers(2))  # -1 left, 1 right
+        self.middle, half = 1.7 * (-1) ** int(rng.integers(2)), rng.uniform(3.2, 4.4)  # the camera keeps to one side
         self.kerbs = (self.middle - half, self.middle + half)  # X
-        self.walls = (self.kerbs[0] - rng.uniform(1.8, 4), self.kerbs[1] + rng.uniform(1.8, 4))  # X
-        self.edges = rng.uniform(-4, 4, (2, 1)) + np.cumsum(rng.uniform(6, 13, (2, HOUSES + 1)), axis=1) - 8  # Z
-        self.heights = rng.uniform(5.5, 10) + rng.uniform(-1.5, 5.5, (3, HOUSES))  # row 2 closes the street
-        gaps = rng.random((2, HOUSES)) < rng.uniform(0.1, 0.4)
-        gaps[:, 1:] &= ~gaps[:, :-1]
-        self.heights[:2][gaps] = 0
-        self.heights[2] *= rng.uniform(0.6, 1.0)
-        # a shadow's length across the street per metre of height, and how far it runs along it per metre across
-        self.reach = {"day": rng.uniform(0.25, 0.9), "overcast": 0.0, "dusk": rng.uniform(0.9, 1.6)}[self.variant]
-        self.slant = rng.uniform(-0.9, 0.9)
-        self.focal = 0.9 * (height * width) ** 0.5  # pixels
-        self.horizon, self.centre = height * rng.uniform(0.4, 0.5), width * rng.uniform(0.36, 0.64) + 0.01
-        self.rows = (np.arange(height, dtype=np.float32) + np.float32(0.5 - self.horizon))[:, None]
-        self.cols = np.arange(width, dtype=np.float32) + np.float32(0.5 - self.centre)
-        self.z = self.focal * EYE / np.maximum(self.rows, np.float32(0.2))  # of the ground, [H, 1]
-        self.x = self.cols * (self.z / self.focal)  # of the ground, [H, W]
-        self.leaves = 0.65 * _value_noise(rng, size, 0.04 * self.focal)
-        for share, step in ((0.6, 0.016 * self.focal), (0.5, 0.006 * self.focal)):
-            self.leaves += share * _value_noise(rng, size, step) if step > 1.5 else 0  # finer ones would be noise
-        # what every pixel shows: the layers, and the number of the part; later parts lie on top, 0 is the backdrop
-        self.layers, self.part = np.zeros((8, *size), dtype=np.float32), np.zeros(size, dtype=np.int64)
-        self.semantic, self.instances, self.lit, self.depth, self.open = self.layers[:5]
-        self.albedo, self.open[:] = self.layers[5:], 1  # less open on the ground beneath figures
-        self.parts: list[Numbers] = [(0.0,) * 14]  # layers, shade, frame
-        self.outlines: list[Corners] = [()]
-        self.label: tuple[int, int, float] = (0, 0, 1)  # the first layers of the next parts
-        self.frame: Numbers = (0, 0, 1, 1, 1)  # of the next parts: X, Y, Z, scale across and upwards
+        self.walls = (self.kerbs[0] - rng.uniform(2.2, 4.5), self.kerbs[1] + rng.uniform(2.2, 4.5))  # X
+        self.storey = rng.uniform(2.7, 3.3)
+        self.focal = (size[0] * size[1]) ** 0.5  # pixels
+        self.horizon, self.centre = size[0] * rng.uniform(0.44, 0.56), size[1] * rng.uniform(0.36, 0.64)
+        # how far a shadow runs per metre of height, > 0 to the right, and along the street
+        reach = {"day": rng.uniform(0.25, 0.9), "overcast": 0.15, "dusk": rng.uniform(0.9, 1.6)}[self.variant]
+        self.reach, self.slant = reach * (-1) ** int(rng.integers(2)), reach * rng.uniform(0.2, 0.8)
+        self.label: Numbers = (SKY, 0, 1)  # of the next parts: class, instance, share of the sun's light
+        self.frame: Numbers = (0, 0, 1, 1)  # of the next parts: X, Z, scale across and upwards
+        self.parts: list[Numbers] = [(SKY, 0, 1, 0, 0, 0)]  # label, colour; the first one is the sky
+        self.outlines = [[0.0] * 12]  # X, Y, Z of the corners of each part
+        self.build()
+        self.populate()
 
-    def shaded(self, x: NDArray[np.floating], z: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Whether the ground at (x, z) lies in the shadow of the houses on the side of the sun."""
-        side = int(self.sun > 0)
-        starts = np.searchsorted(self.edges[side], np.arange(0, FAR + 1, 0.25)) - 1
-        lengths = self.heights[side, np.clip(starts, 0, None)].astype(np.float32) * np.float32(self.reach)
-        from_wall = abs(self.walls[side]) - x * self.sun
-        return from_wall < lengths[np.clip(4 * (z + self.slant * from_wall), 0, 4 * FAR).astype(np.int64)]
+    def quad(self, colour: Iterable[float], *corners: Numbers) -> None:
+        """A part with 4 corners, convex in the picture: across and up in the frame, metres behind it."""
+        x, z, wide, tall = self.frame
+        self.outlines.append([n for a, b, c in corners for n in (x + wide * a, tall * b, z + c)])
+        self.parts.append((*self.label, *colour))
 
-    def paint_backdrop(self) -> None:
-        """Sky, ground, facades, fences. A facade is the plane X = const: a column of pixels sees it at one depth."""
-        rng, focal, cols = self.rng, self.focal, self.cols
-        side = (cols > 0).astype(np.int64)
-        plane = np.array(self.walls)[side]
-        depth = focal * plane / cols
-        left, right = (np.searchsorted(edges, depth) for edges in self.edges)
-        house = np.clip(np.where(side, right, left) - 1, 0, HOUSES - 2)
-        gap = self.heights[side, house] == 0
-        fence_z = np.where(gap & (depth < FAR), depth, 1e6).astype(np.float32)
-        depth = np.where(gap, self.edges[side, house + 1], depth)  # a gap shows the end wall of the next house
-        closed = depth > FAR
-        depth = np.minimum(depth, FAR).astype(np.float32)
-        across, facing = cols * depth / focal, gap | closed
-        house = np.where(closed, 2 * HOUSES + (across // 7).astype(np.int64) % HOUSES, side * HOUSES + house + gap)
-        tall = np.where(gap & (np.abs(across) > np.abs(plane) + 9), 0, self.heights.ravel()[house]).astype(np.float32)
-        up = np.float32(EYE) - self.rows * (depth / focal)
-        wall = (up < tall) & (up > 0)
-        metre = focal / depth * np.where(facing, 1, np.abs(cols) / focal)  # pixels that a metre of facade takes
-        self._facades(up, tall, np.where(facing, across, depth), house, metre)
-        self.lit[:] = np.where(facing, 0.55, np.where(side * 2 - 1 == self.sun, 0.1, 1.0))
-        self.semantic[:], self.depth[:] = np.where(wall, BUILDING, SKY), np.where(wall, depth, 1e4)
-        below = np.s_[int(self.horizon) :]
-        x, z = self.x[below], self.z[below]
-        road = (x > self.kerbs[0]) & (x < self.kerbs[1])
-        ground = (self.rows[below] > 0) & ~wall[below]
-        np.copyto(self.semantic[below], np.where(road, np.float32(ROAD), np.float32(PAVEMENT)), where=ground)
-        np.copyto(self.lit[below], ~self.shaded(x, z), where=ground, casting="unsafe")
-        np.copyto(self.depth[below], z, where=ground)
-        np.copyto(self.albedo[:, below], self._ground(x, z, road), where=ground)
-        up = np.float32(EYE) - self.rows * (fence_z / focal)
-        fence = (up > 0) & (up < 1.5)
-        planks = np.where((fence_z * 5).astype(np.int64) % 3 == 0, 1.1, 0.75) - 0.25 * (np.abs(up - 1.2) < 0.08)
-        self.semantic[fence] = FENCE
-        self.albedo[:, fence] = np.array(PALETTE["wood"][rng.integers(3)])[:, None] * planks[fence]
-        np.copyto(self.depth, fence_z, where=fence)
-
-    def _facades(self, up: Floats, tall: Floats, along: Floats, house: Ints, metre: Floats) -> None:
-        """Paint facades, `tall` metres high. A pixel shows the place (`along`, `up`), at `metre` pixels per metre."""
-        rng, houses = self.rng, 3 * HOUSES
-        draws = rng.random((4, house.max() + 1), dtype=np.float32)[:, house]
-        storey, bay, roofed, shop = draws[0] * 0.6 + 2.8, draws[1] * 1.2 + 1.8, draws[2] < 0.5, draws[3] < 0.5
-        level, place = (up - np.float32(0.2)) / storey, along / bay
-        floor, pane = np.floor(level), np.floor(place)
-        level, place = level - floor, np.abs(place - pane - 0.5)  # from the foot of a storey and the middle of a bay
-        sharp = metre * bay > 2.5  # finer windows would only flicker
-        shops = (floor <= 0) & shop
-        upper = ~shops & (level > 0.28) & (level < 0.8) & ((place < 0.26) & sharp)
-        lower = shops & (level > 0.12) & (level < 0.72) & ((place < 0.44) & sharp)
-        glass = (upper | lower) & (up < tall - np.where(roofed, 2.2, 0.7).astype(np.float32))
-        lit = (rng.random(256) < 0.3)[(floor * 37 + (pane * 11 + house * 17).astype(np.float32)).astype(np.int64) & 255]
-        material = glass * (1 + lit)  # 0 wall, 1 dark pane, 2 bright pane, 3 roof, 4 trim and shop signs
-        bars = glass & (((place < 0.02) & (metre * bay > 12)) | ((np.abs(level - 0.6) < 0.02) & (metre > 8)))
-        material[bars | (shops & (level >= 0.78)) | (up > tall - 0.4)] = 4
-        material[(up > tall - 1.9) & roofed] = 3
-        table = np.empty((houses, 5, 3), dtype=np.float32)
-        table[:, 0] = np.array(PALETTE["wall"])[5 * rng.integers(2) + rng.integers(5, size=houses)]
-        table[:, 0] *= rng.uniform(0.82, 1.06, (houses, 1))
-        table[:, 1] = np.array((0.20, 0.24, 0.30)) * rng.uniform(0.7, 1.3, (houses, 1))
-        table[:, 2] = (1.7, 1.35, 0.8) if self.variant == "dusk" else (0.52, 0.60, 0.68)
-        table[:, 3] = np.array(PALETTE["roof"])[rng.integers(3, size=houses)]
-        table[:, 4] = np.where(rng.random((houses, 1)) < 0.6, table[:, 0] * 0.75, rng.uniform(0.15, 0.6, (houses, 3)))
-        colours = np.ascontiguousarray(table.reshape(-1, 3).T)
-        np.take(colours, house * 5 + material, axis=1, out=self.albedo, mode="clip")
-
-    def _ground(self, x: Floats, z: Floats, road: NDArray[np.bool_]) -> Floats:
-        """`[3, H, W]`: colours of road and pavement: worn asphalt, slabs, kerbs and markings."""
-        rng, (left, right), pixel = self.rng, self.kerbs, z / np.float32(self.focal)  # metres
-        wear = _value_noise(rng, (64, 64), 4)
-        patches = wear[(z * 0.7).astype(np.int64) & 63, (x * 3).astype(np.int64) & 63]
-        slabs = wear[(z / 0.8).astype(np.int64) * 29 & 63, np.floor(x / 0.8).astype(np.int64) * 37 & 63]
-        sharp = np.clip(self.focal * 0.13 / z, 0, 1)  # slabs too small for the pixels fade out
-        tone = np.where(road, 0.40 + 0.035 * patches, 0.62 + 0.09 * sharp * slabs)
-        lines = np.array((self.middle, left + 0.4, right - 0.4, left, right), dtype=np.float32)[:, None, None]
-        wide = np.array((0.15, 0.12, 0.12, 0.25, 0.25), dtype=np.float32)[:, None, None]
-        # how much of each pixel the lines along the street cover
-        stripes = np.clip((wide / 2 - np.abs(x - lines)) / pixel + 0.5, 0, 1) * np.minimum(wide / pixel, 1)
-        paint = stripes[0] * ((z + rng.uniform(0, 6)) % 6 < 3)
-        if rng.random() < 0.5:
-            paint += stripes[1] + stripes[2]
-        if rng.random() < 0.35:  # a zebra crossing
-            start, bars = rng.uniform(6, 18), np.clip((0.25 - np.abs(x - np.floor(x) - 0.5)) / pixel + 0.5, 0, 1)
-            paint = np.where((z > start) & (z < start + 3), bars, paint)
-        tone += road * paint * np.float32(rng.uniform(0.3, 0.5))
-        tone += np.float32(0.22) * (stripes[3] + stripes[4])
-        warm = tone * np.where(road, np.float32(-0.03), np.float32(0.04))
-        return np.stack([tone + warm, tone, tone - 1.4 * warm])
-
-    def polygon(self, colour: Numbers, corners: Corners, shade: float = 1.0, frame: Numbers = ()) -> None:
-        """A part that is convex in the picture. Corners: across and up in the frame, metres behind it."""
-        frame = frame or self.frame
-        self.parts.append((*self.label, frame[2] + corners[0][2], 1, *colour, shade, *frame))
-        self.outlines.append(corners)
-
-    def bars(self, colour: Numbers, width: float, *joints: Numbers, shade: float = 1.0) -> None:
-        """Bars from joint to joint that face the camera, at least a pixel wide."""
-        half = max(width, 1.01 * self.frame[2] / self.focal / self.frame[4]) / 2
-        for (a, b), (c, d) in pairwise(joints):
+    def bars(self, colour: Numbers, width: float, *joints: float) -> None:
+        """Bars from joint to joint (across, up, across, up ...) that face the camera, at least a pixel wide."""
+        half = max(width, 1.2 * self.frame[1] / self.focal) / 2
+        for (a, b), (c, d) in pairwise(zip(joints[::2], joints[1::2], strict=True)):
             share = half / (math.hypot(c - a, d - b) + 1e-9)
             u, v = (b - d) * share, (c - a) * share
-            self.polygon(colour, ((a + u, b + v, 0), (c + u, d + v, 0), (c - u, d - v, 0), (a - u, b - v, 0)), shade)
+            self.quad(colour, (a + u, b + v, 0), (c + u, d + v, 0), (c - u, d - v, 0), (a - u, b - v, 0))
 
-    def disc(self, colour: Numbers, middle: Numbers, radius: float, outline: Corners = CIRCLE) -> None:
-        """A disc, or another outline of that size; the radius is in metres in every frame."""
-        x, y, z, wide, tall = self.frame
-        self.polygon(colour, outline, frame=(x + wide * middle[0], y + tall * middle[1], z, radius, radius))
+    def box(self, colour: Numbers, *ends: float) -> None:
+        """The side that can be seen and the near end; below and above: half the width, height, near and far end."""
+        u, low, a, b, v, high, c, d = ends
+        side = math.copysign(1, -self.frame[0] * self.frame[2])
+        corners = (side * u, low, a), (side * u, low, b), (side * v, high, d), (side * v, high, c)
+        self.quad([0.8 * c for c in colour], *corners)
+        self.quad(colour, (-u, low, a), (u, low, a), (v, high, c), (-v, high, c))
 
-    def crown(self, colour: Numbers, up: float, radius: float) -> None:
-        """Foliage: a union of discs with a ragged edge, in four tones, lighter on top and towards the sun."""
-        r, row, col = (length * self.focal / self.frame[2] for length in (radius, EYE - up, self.frame[0]))
-        top, bottom = np.searchsorted(self.rows[:, 0], (row - 1.4 * r, row + 1.4 * r))
-        left, right = np.searchsorted(self.cols, (col - 1.4 * r, col + 1.4 * r))
-        v, u = (self.rows[top:bottom] - row) / r, (self.cols[left:right] - col) / r
-        part, leaves = (image[top:bottom, left:right] for image in (self.part, self.leaves))
-        a, b = self.rng.uniform(-0.55, 0.55, (5, 2)).astype(np.float32).T[:, :, None, None]
-        far = np.min((u - a) ** 2 + (v - b) ** 2, axis=0)
-        tone = np.clip((2 - 1.4 * v) + 0.7 * self.sun * u + 2.2 * leaves, 0, 3.99).astype(np.int64)
-        np.maximum(part, len(self.parts) + tone, out=part, where=2.6 * far + 0.7 * leaves < 1)
-        self.parts += [(*self.label, self.frame[2], 1, *colour, shade, *self.frame) for shade in (0.5, 0.75, 1.0, 1.3)]
-        self.outlines += [()] * 4
-
-    def cast(self, height: float, wide: float, long: float) -> None:
-        """The shadow of a figure on the ground: soft beneath it, and hard on the side away from the sun."""
-        x, z, span = self.frame[0], self.frame[2] + long - 0.3, self.focal * EYE
-        if 2 * long * span < self.frame[2] ** 2:
-            return  # less than a pixel high
-        near, far = max(z - 1.2 * long, 0.5), z + 1.2 * long
-        band = np.s_[int(self.horizon + span / far) : int(self.horizon + span / near) + 1]
-        across, along = self.x[band] - x, ((self.z[band] - z) / long) ** 2
-        self.open[band] *= 1 - 0.55 * np.clip(1.6 - (across / (wide + 0.15)) ** 2 - along, 0, 1)
-        shift = min(height * self.reach, 6.0) / 2
-        if shift:
-            self.lit[band][((across + self.sun * shift) / (shift + wide)) ** 2 + along < 1] = 0
-
-    def _car(self) -> None:
-        """A car whose near end is at depth z: the side that can be seen, then the end that faces the camera."""
-        rng, half, (x, _, z, *_) = self.rng, 0.88, self.frame
-        self.cast(1.3, 0.9, 2.3)
-        towards = (x - self.middle) * self.middle > 0
-        paint, glass, tyre = PALETTE["paint"][rng.integers(8)], (0.14, 0.17, 0.21), (0.07, 0.07, 0.08)
-        length, van = rng.uniform(3.7, 4.5), rng.random() < 0.12
-        top, belt = (2.0, 1.1) if van else (rng.uniform(1.38, 1.6), 0.9)
-        a, b, c, d = (share * length for share in ((0.24, 0.44, 0.86, 0.97) if towards else (0.03, 0.14, 0.56, 0.76)))
-        flanks = (  # corners: distance behind the near end, height
-            (tyre, 1.0, ((0.1, 0.3), (0.1, 0.5), (length, 0.5), (length, 0.3))),
-            (paint, 0.8, ((0, 0.36), (0, belt), (length, belt), (length, 0.36))),
-            *((tyre, 1.0, [(hub * length + 0.33 * u, 0.33 + 0.33 * v) for u, v, _ in CIRCLE]) for hub in (0.18, 0.8)),
-            (paint, 0.85, ((a, belt), (b, top), (c, top), (d, belt))),
-            (glass, 1.0, ((a + 0.25, belt), (b + 0.1, top - 0.12), (c - 0.1, top - 0.12), (d - 0.25, belt))),
-        )
-        inner = math.copysign(half, -x)
-        for colour, shade, corners in flanks if abs(x) > half else ():
-            self.polygon(colour, [(inner * (1 - 0.37 * max(y - belt, 0)), y, behind) for behind, y in corners], shade)
-        ends = (  # the right half: half widths from the middle, height, distance behind the near end
-            (paint, 1.0, ((0.97, belt, a), (0.78, top, b))),
-            (glass, 1.15, ((0.87, belt + 0.06, a), (0.68, top - 0.08, b))),
-            (paint, 1.1, ((0.95, belt - 0.05, 0), (0.95, belt, a))),
-            (paint, 1.0, ((0.9, 0.24, 0), (1, 0.36, 0), (1, 0.72, 0), (0.93, belt, 0))),
-            (paint, 0.6, ((0.9, 0.24, 0), (1, 0.36, 0), (0.98, 0.45, 0))),
-        )
-        near = self.focal / z > 5  # near enough for details
-        for u in (-0.72 * half, 0.72 * half):
-            self.bars(tyre, 0.22, (u, 0), (u, 0.4))
-        for colour, shade, right in ends if near else ends[:-1]:
-            left = [(-half * u, y, behind) for u, y, behind in right]
-            self.polygon(colour, left + [(-u, y, behind) for u, y, behind in reversed(left)], shade)
-        if near:
-            lamp, plate = ((1.5, 1.45, 1.2), (0.9, 0.9, 0.85)) if towards else ((0.85, 0.08, 0.06), (0.9, 0.8, 0.35))
-            for u in (-0.78 * half, 0.78 * half):
-                self.bars(lamp, 0.16, (u - 0.15, 0.68), (u + 0.15, 0.68))
-            self.bars(plate, 0.12, (-0.26, 0.52), (0.26, 0.52))
-
-    def _person(self) -> None:
-        """A pedestrian, or a rider together with the bicycle, seen from the side."""
-        rng, cycling = self.rng, self.label[0] == BICYCLIST
-        shirt, trousers = (PALETTE["cloth"][i] for i in rng.integers(9, size=2))
-        skin, dark = PALETTE["skin"][rng.integers(3)], (0.13, 0.10, 0.08)
-        tall, swing, face = rng.uniform(0.86, 1.08), rng.uniform(0.05, 0.3), (-1) ** int(rng.integers(2))
-        self.cast(*((1.5, 0.7, 0.3) if cycling else (1.7, 0.2, 0.3)))
-        self.frame = (*self.frame[:3], face * tall, tall)
-        hip, neck, hand = (0.0, 0.9), (0.0, 1.42), (0.6 * swing + 0.14, 0.85)
-        knee, foot, back_knee, back = (0.55 * swing + 0.05, 0.48), (swing, 0.04), (-0.4 * swing, 0.48), (-swing, 0.06)
-        if cycling:
-            for hub in (-0.52, 0.52):
-                self.bars(dark, 0.06, *((hub + 0.31 * u, 0.34 + 0.31 * v) for u, v, _ in (*CIRCLE, CIRCLE[0])))
-            paint = PALETTE["paint"][rng.integers(8)]
-            self.bars(paint, 0.05, (-0.52, 0.34), (-0.05, 0.32), (-0.2, 0.9), (-0.52, 0.34))
-            self.bars(paint, 0.05, (-0.52, 0.34), (-0.18, 0.75), (0.4, 0.82), (-0.05, 0.32))
-            self.bars(dark, 0.05, (0.52, 0.34), (0.38, 1.0), (0.48, 1.03))
-            hip, neck, hand = (-0.2, 0.98), (0.2, 1.46), (0.46, 1.05)
-            knee, foot, back_knee, back = (0.24, 0.72), (0.05, 0.18), (0.2, 0.8), (-0.1, 0.4)
-        for joint, sole, shade in ((back_knee, back, 0.75), (knee, foot, 1.0)):
-            self.bars(trousers, 0.17, hip, joint, sole, shade=shade)
-            self.bars(dark, 0.09, sole, (sole[0] + 0.16, sole[1] - 0.02))
-        if not cycling:
-            self.bars(shirt, 0.1, (-0.1, 1.36), (-hand[0], hand[1]), shade=0.75)
-        self.bars(shirt, 0.34, hip, neck)
-        self.bars(shirt, 0.11, (neck[0], neck[1] - 0.06), hand, shade=1.12)
-        self.bars(skin, 0.11, neck, (neck[0] + 0.03, neck[1] + 0.12))
-        self.disc(skin, (hand[0], hand[1] - 0.03), 0.06)
-        self.disc(dark, (neck[0] + 0.02, neck[1] + 0.22), 0.135)
-        self.disc(skin, (neck[0] + 0.08, neck[1] + 0.17), 0.1)
-
-    def _fixture(self) -> None:
-        """A tree, a lamp post whose arm reaches over the road, a sign or a traffic light, or a bin."""
-        kind, number, light = self.label
-        self.cast(*{TREE: (5.0, 0.3, 1.5), POLE: (3.0, 0.05, 0.2), SIGN: (2.5, 0.05, 0.2), VOID: (1.0, 0.3, 0.4)}[kind])
-        if kind == VOID:
-            self.bars((0.16, 0.24, 0.20), 0.6, (0, 0), (0, 0.95))
-            self.bars((0.10, 0.14, 0.12), 0.68, (0, 0.9), (0, 1.02))
-        elif kind == TREE:
-            tall = self.rng.uniform(4.0, 7.5)
-            self.bars((0.34, 0.26, 0.20), 0.3, (0, 0), (0, 0.7 * tall))
-            self.crown(self.green, 0.72 * tall, 0.36 * tall)
-        elif kind == POLE:
-            tall, out = self.rng.uniform(5.5, 7.5), math.copysign(1, -self.frame[0])
-            self.bars(GREY, 0.15, (0, 0), (0, tall))
-            self.bars(GREY, 0.1, (0, tall), (1.3 * out, tall + 0.25))
-            self.bars((1.3, 1.25, 1.05), 0.16, (1.2 * out, tall + 0.2), (1.8 * out, tall + 0.25))
-        else:
-            tall, look = self.rng.uniform(2.4, 3.2), int(self.rng.integers(4))
-            self.label = (POLE, number, light)
-            self.bars(GREY, 0.1, (0, 0), (0, tall))
-            self.label = (SIGN, number, light)
-            for reach, width, colour in BOARDS[look]:
-                self.bars(colour, width, (0, tall - reach), (0, tall + reach))
-            for up, radius, colour in DISCS[look]:
-                self.disc(colour, (0, tall + up), radius, TRIANGLE if look == 1 else CIRCLE)
+    def build(self) -> None:
+        """The ground and its markings, then the houses and the fences between them, from far to near."""
+        rng, (left, right) = self.rng, self.kerbs
+        start, gaps, hues, low = rng.uniform(6, 20), rng.uniform(0.1, 0.4), 5 * rng.integers(2), rng.uniform(1.5, 3.5)
+        strips: list[Numbers] = [(PAVEMENT, 0.6, -500, 500, 0, FAR), (PAVEMENT, 0.8, left - 0.25, right + 0.25, 0, FAR)]
+        strips += [(ROAD, 0.4, left, right, 0, FAR)]
+        strips += [(ROAD, 0.8, self.middle - 0.08, self.middle + 0.08, z, z + 3) for z in np.arange(start - 18, FAR, 6)]
+        if rng.random() < 0.35:  # a zebra crossing
+            strips += [(ROAD, 0.8, left + x, left + x + 0.5, start, start + 3) for x in range(int(right - left))]
+        for kind, tone, x0, x1, z0, z1 in strips:
+            self.label = (kind, 0, 1)
+            self.quad((tone, tone, tone), (x0, 0, z0), (x0, 0, z1), (x1, 0, z1), (x1, 0, z0))
+        for x in range(-42, 42, 6):
+            self.label, self.frame = (BUILDING, 0, 0.6), (x, FAR, 1, 1)
+            self.box(PALETTE["wall"][hues + rng.integers(5)], 3, 0, 0, 1, 3, rng.uniform(5, 11), 0, 1)
+        for out, wall in zip((-1, 1), self.walls, strict=True):
+            far = FAR + 5
+            for length, gap, height, hue in rng.random((11, 4)).tolist():
+                kind, wide, colour, tall, long = FENCE, 0.0, PALETTE["wood"][0], 1.4, 6 + 7 * length
+                if gap > gaps:
+                    kind, wide, colour = BUILDING, 4.5, PALETTE["wall"][hues + int(5 * hue)]
+                    tall = self.storey * int(low + 2 * height) + 0.4
+                far -= long
+                self.label = (kind, 0, 0.1 if out * self.reach < 0 else 1)
+                self.frame = (wall + wide * out, far, 1, 1)
+                self.box(colour, wide, 0, 0, long, wide, tall, 0, long)
 
     def populate(self) -> None:
-        """Choose what stands and moves in the street, and paint it from far to near."""
-        rng, self.green = self.rng, PALETTE["leaf"][np.searchsorted((0.4, 0.7, 0.9), self.rng.random())]
-        found: list[tuple[float, float, int]] = []  # Z, X, class, where POLE stands for a lamp and VOID for a bin
-        for out, kerb, wall in zip((-1, 1), self.kerbs, self.walls, strict=True):
-            parked, depth = rng.random() < 0.6, abs(wall - kerb) - 0.4
-            if parked:
-                places = np.arange(rng.uniform(5, 10), 40, rng.uniform(5.4, 8)).tolist()
-                found += [(z, kerb - out, CAR) for z in places if rng.random() < 0.65]
-            if rng.random() < 0.55:
-                found.append((rng.uniform(11, 40), (self.middle + kerb) / 2 - out * 0.9 * parked, CAR))
-            row, step = (TREE, rng.uniform(8.5, 14)) if rng.random() < 0.6 else (POLE, rng.uniform(14, 22))
-            found += [(z, kerb + out * 0.5, row) for z in np.arange(rng.uniform(6, 14), 46, step).tolist()]
-            for kind, mean, near, far in (
-                *((SIGN, 0.9, 0.4, 0.5), (VOID, 0.5, 0.6, depth), (PEDESTRIAN, 2.2, 0.6, depth)),
-                *((BICYCLIST, 0.35, -0.7 - 1.9 * parked, -0.6 - 1.9 * parked), (PEDESTRIAN, 0.15, -3, -1)),  # crossing
-            ):
-                spots = rng.random((rng.poisson(mean), 2)).tolist()
-                found += [(6 + 26 * a * a, kerb + out * (near + (far - near) * b), kind) for a, b in spots]
-        found.sort(reverse=True)
-        shadows = self.shaded(*np.array([(x, z) for z, x, _ in found]).T)
-        things = {CAR: self._car, PEDESTRIAN: self._person, BICYCLIST: self._person}
-        for number, ((z, x, kind), shadow) in enumerate(zip(found, shadows, strict=True), 1):
+        """Choose what stands and moves in the street, and draw it from far to near."""
+        rng, found, leaf = self.rng, list[tuple[float, float, int]](), PALETTE["leaf"][self.rng.integers(4)]
+        for out, kerb in zip((-1, 1), self.kerbs, strict=True):
+            for kind, step, share, first, last in ROWS:
+                places, taken = np.arange(6 + step * rng.random(), 44, step).tolist(), 2 * share * rng.random()
+                for z, (a, b) in zip(places, rng.random((len(places), 2)).tolist(), strict=True):
+                    if b < taken:
+                        found.append((z, kerb + out * (first + (last - first) * a), kind))
+        for number, (z, x, kind) in enumerate(sorted(found, reverse=True), 1):
             metre = self.focal / z
-            if kind not in (CAR, TREE, POLE) and not -metre < self.centre + x * metre < self.size[1] + metre:
-                continue  # out of sight
-            self.label = (kind, number if kind in things else 0, 0.2 if shadow else 0.85)
-            self.frame = (x, 0, z, 1, 1)
-            things.get(kind, self._fixture)()
+            if -3 * metre < self.centre + x * metre < self.size[1] + 3 * metre:  # in sight
+                lamp = PALETTE["white" if (x - self.middle) * self.middle > 0 else "red"][0]
+                scale, light, look, tint = rng.uniform((0.86, 0.2, 0, 0), (1.1, 1, len(LOOKS[kind]), 360)).tolist()
+                self.frame = (x, z, scale * (-1) ** int(tint), scale)
+                for name, lengths in LOOKS[kind][int(look)]:
+                    thing = number if kind in (CAR, PEDESTRIAN, BICYCLIST) else 0
+                    self.label = (POLE if name == "grey" else kind, thing, light)
+                    colours = {"lamp": [lamp], "leaf": [leaf]}.get(name) or PALETTE[name]
+                    (self.box if kind == CAR else self.bars)(colours[int(tint) % len(colours)], *lengths)
 
-    def settle(self) -> None:
-        """Lay all parts over the backdrop. A row of pixels cuts a convex polygon in one span between two edges."""
-        parts, counts = np.array(self.parts), np.array([len(corners) for corners in self.outlines])
-        numbers = np.flatnonzero(counts)
-        x, y, z, wide, tall = np.repeat(parts[:, 9:], counts, axis=0).T
-        flat = np.fromiter(chain.from_iterable(chain.from_iterable(self.outlines)), np.float64)
-        scale = self.focal / (z + flat[2::3])
-        cols, rows = self.centre + (x + wide * flat[::3]) * scale, self.horizon + (EYE - y - tall * flat[1::3]) * scale
-        counts = counts[numbers, None]
-        start = np.cumsum(counts)[:, None] - counts + np.minimum(np.arange(counts.max()), counts - 1)
-        cols, rows = cols[start], rows[start]  # [polygons, edges]: where edges begin; the last corner fills the row
-        shape, row = _spans(rows.min(axis=1), rows.max(axis=1), self.size[0])
-        middle, x0, y0 = (row + 0.5)[:, None], cols[shape], rows[shape]
-        x1, y1 = np.roll(x0, -1, axis=1), np.roll(y0, -1, axis=1)
+    def cover(self, x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64]) -> Ints:
+        """`[H, W]`: which outline each pixel shows. A row of pixels cuts a convex one in a span between two edges."""
+        scale = self.focal / np.maximum(z, 0.5)
+        cols, rows = self.centre + x * scale, self.horizon + (EYE - y) * scale
+        shape, row = _spans(rows.min(axis=0), rows.max(axis=0), self.size[0])
+        middle, (x0, y0) = row + 0.5, np.take((cols, rows), shape, axis=2)
+        x1, y1 = np.roll(x0, -1, axis=0), np.roll(y0, -1, axis=0)
         crossed = (y0 <= middle) != (y1 <= middle)
-        where = x0 + (middle - y0) * (x1 - x0) / np.where(crossed, y1 - y0, 1)
-        left, right = np.where(crossed, where, np.inf).min(axis=1), np.where(crossed, where, -np.inf).max(axis=1)
-        span, col = _spans(left, right, self.size[1])
-        np.maximum.at(self.part.ravel(), row[span] * self.size[1] + col, numbers[shape[span]])
-        parts[:, 5:8] *= parts[:, 8:9]
-        seen = np.flatnonzero(self.part)
-        self.layers.reshape(8, -1)[:, seen] = parts.T[:8, self.part.ravel()[seen]]
+        where = x0 + (middle - y0) * (x1 - x0) / np.where(crossed, y1 - y0, np.nan)
+        span, col = _spans(np.fmin.reduce(where), np.fmax.reduce(where), self.size[1])
+        seen = np.zeros(self.size, dtype=np.int64)
+        np.maximum.at(seen.ravel(), row[span] * self.size[1] + col, shape[span])
+        return seen
 
-    def photograph(self) -> Floats:
-        """Light, haze, sky and the camera's own faults; `[3, H, W]` in 0..1. The labels are fixed by now."""
-        rng, (height, width) = self.rng, self.size
+    def photograph(self) -> Scene:
+        """Texture, shadows, light, haze, sky and the camera's own faults. The labels are fixed by now."""
+        rng, (height, width), focal = self.rng, self.size, np.float32(self.focal)
+        x, y, z = np.ascontiguousarray(np.array(self.outlines).T).reshape(4, 3, -1).swapaxes(0, 1)
+        table, part = np.ascontiguousarray(np.array(self.parts, dtype=np.float32).T), self.cover(x, y, z)
+        table[3:] *= rng.uniform(0.88, 1.12, len(x[0]))
+        kind, number, light, *_ = layers = np.take(table, part, axis=1)
+        albedo, rows = layers[3:], np.arange(height, dtype=np.float32)[:, None] + np.float32(0.5 - self.horizon)
+        cols = np.arange(width, dtype=np.float32) + np.float32(0.5 - self.centre)
+        # a part ends at its farthest corner, the ground and the facades at what the pixel's own direction gives
+        limit = np.where(cols > 0, self.walls[1], -self.walls[0]) / np.maximum(np.abs(cols), 0.01)
+        limit = focal * np.minimum(limit, EYE / np.maximum(rows, 0.1))
+        depth = np.minimum(limit, z.max(axis=0)[part]).astype(np.float32)
+        up, across = EYE - rows * (depth / focal), cols * (depth / focal)
+        grain = _value_noise(rng, (64, 64), 4)
+        grain = grain[(3 * across + 5 * up).astype(np.int64) & 63, (depth + 3 * up).astype(np.int64) & 63]
+        tone = 1 + np.float32(0.1) * grain
+        tone[kind == FENCE] *= np.where(depth[kind == FENCE] % 0.4 < 0.2, 1, 0.7)  # planks
+        tone += (kind == TREE) * (np.float32(0.4) * _value_noise(rng, self.size, 0.03 * self.focal))
+        wall = np.nonzero((kind == BUILDING) & (np.abs(cols) > depth))  # near enough for windows
+        level, floor = np.modf(up[wall] / self.storey)
+        place, bay = np.modf(np.abs(depth + across)[wall] / np.float32(2.2))
+        glass = (np.abs(level - 0.55) < 0.27) & (np.abs(place - 0.5) < 0.27)
+        bright = (rng.random(256) < 0.3)[(37 * floor + 11 * bay).astype(np.int64) & 255]
+        panes = np.where(bright, [[1.7], [1.35], [0.8]] if self.variant == "dusk" else [[0.5], [0.6], [0.7]], 0.22)
+        albedo[:, wall[0], wall[1]] = np.where(glass, panes, albedo[:, wall[0], wall[1]])
+        x = np.where(y.max(axis=0) > 0, x + self.reach * y, 0)  # the ground casts no shadow
+        dark = (self.cover(x, 0 * y, z + self.slant * y) > 0) & ((kind == ROAD) | (kind == PAVEMENT))
         zenith, horizon, ambient, sun = (np.array(c, dtype=np.float32)[:, None, None] for c in PALETTE[self.variant])
-        image = self.albedo * (ambient + self.lit * sun) * (self.open * (1 + np.float32(0.08) * self.leaves))
-        image += (1 - np.exp(self.depth * np.float32(-1 / rng.uniform(90, 250)))) * (horizon - image)
-        top = int(self.horizon) + 1
-        clouds = _value_noise(rng, (top, width), width / 3) + 0.5 * _value_noise(rng, (top, width), width / 10)
-        clouds = (0.45 if self.variant == "overcast" else 0.75) * np.clip(clouds * 1.2 - rng.uniform(-0.3, 0.6), 0, 1)
-        sky = zenith + (horizon - zenith) * np.clip(1 + self.rows[:top] / np.float32(self.horizon), 0, 1) ** 2
-        sky = sky + clouds * (0.5 * (horizon + 0.95) - sky)
-        np.copyto(image[:, :top], sky, where=self.semantic[:top] == SKY)
+        image = albedo * tone * (ambient * (1 - np.float32(0.35) * dark) + sun * (light * ~dark))
+        image += (1 - np.exp(depth * np.float32(-1 / rng.uniform(90, 250)))) * (horizon - image)
+        clouds = np.clip(_value_noise(rng, self.size, width / 4) - rng.uniform(-0.3, 0.5), 0, 0.7)
+        sky = zenith + (horizon - zenith) * np.clip(1 + rows / np.float32(self.horizon), 0, 1) ** 2
+        np.copyto(image, sky + clouds * (0.5 * (horizon + 0.95) - sky), where=kind == SKY)
         image *= rng.uniform(0.9, 1.1)
-        share = 0.11 * image  # a lens spreads a little of each pixel over its neighbours
-        image[:, 1:-1, 1:-1] -= 4 * share[:, 1:-1, 1:-1]
-        for down, right in ((0, 1), (2, 1), (1, 0), (1, 2)):
-            image[:, 1:-1, 1:-1] += share[:, down : height - 2 + down, right : width - 2 + right]
-        return image + (rng.random(self.size, dtype=np.float32) - np.float32(0.5)) * rng.uniform(0.015, 0.055)
+        for line in (image, image.swapaxes(1, 2)):  # a lens spreads a little of each pixel over its neighbours
+            line[:, 1:-1] += 0.11 * (line[:, 2:] + line[:, :-2] - 2 * line[:, 1:-1])
+        image += (rng.random(self.size, dtype=np.float32) - np.float32(0.5)) * rng.uniform(0.015, 0.055)
+        return _scene(image, kind, number, self.variant)
 
 
 def draw_streets(seed: int, size: tuple[int, int] = (128, 128)) -> Scene:
@@ -592,11 +414,7 @@ def draw_streets(seed: int, size: tuple[int, int] = (128, 128)) -> Scene:
     Cars, pedestrians and bicyclists (rider and bicycle together) have instance ids. The same `seed` (0 or more) and
     `size` (height, width; 32 pixels or more) give the same scene; others raise InputError.
     """
-    street = _Street(_generator(2, seed, size), size)
-    street.paint_backdrop()
-    street.populate()
-    street.settle()
-    return _scene(street.photograph(), street.semantic, street.instances, street.variant)
+    return _Street(_generator(2, seed, size), size).photograph()
 
 
 SHAPE_CLASSES = ("disk", "ring", "square", "triangle", "cross", "star", "stripes", "checks", "dots", "waves")
