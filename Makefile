@@ -3,6 +3,7 @@
 #   make run   LESSON=01 PROFILE=lesson DATA=real DEVICE=cpu     narrow what runs; all optional
 #   make lab                                                     JupyterLab at lesson 00
 #   make test                                                    every test
+#   make bench BENCH=cifar                                       a measurement; writes benchmarks/results/cifar.json
 #   make clean                                                   remove .venv and build/
 #
 #   PYTHON=python3.12       another interpreter        TORCH_BACKEND=cpu     the small build of torch
@@ -19,7 +20,7 @@ export UV_PYTHON_DOWNLOADS := never
 # A lesson's kernel imports a few thousand modules: never do without their byte code.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test lab clean constraints setup
+.PHONY: run test lab bench clean constraints setup
 
 run: $(READY)
 	@$(BIN)/course run $(LESSON) --profile $(PROFILE) --data $(DATA) --device $(DEVICE)
@@ -29,6 +30,12 @@ test: $(READY)
 
 lab: $(READY)
 	@$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+BENCHES := $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py))
+
+bench: $(READY)
+	$(if $(filter $(BENCH),$(BENCHES)),,$(error name a measurement: make bench BENCH=NAME, NAME one of: $(BENCHES)))
+	@$(BIN)/python benchmarks/$(BENCH).py $(BENCH_OPTIONS)
 
 setup: $(READY)
 

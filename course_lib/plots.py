@@ -34,6 +34,7 @@ COLOURS = {
 }
 VOID = "#000000"
 FALSE_ALARM, MISSED, RIGHT = "#d55e00", "#56b4e9", "#d9d9d9"
+LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#1b1b2f")
 CYCLE = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#bbbbbb")
 
 
@@ -134,6 +135,39 @@ def compare(
         "errors (orange: false, blue: missed)": errors(prediction, truth),
     }
     show(panels, title)
+
+
+def curves(lines: Mapping[str, tuple[ArrayLike, ArrayLike]], title: str, axis: Any = None, **axes: Any) -> None:
+    """Draw lines into one figure, told apart by colour, dash and marker.
+
+    Args:
+        lines: name -> (x, y); the legend shows the names.
+        title: the finding, in one sentence.
+        axis: where to draw; by default a figure of its own, which is shown.
+        axes: what matplotlib's `axis.set` takes, such as `xlabel="epoch"`, `yscale="log"`.
+    """
+    alone = axis is None
+    axis = axis or plt.subplots(figsize=(7, 3.2), layout="constrained")[1]
+    for (name, (x, y)), colour, style in zip(lines.items(), LINES, ("o-", "s--", "^:", "d-.", "v-"), strict=False):
+        axis.plot(x, y, style, color=colour, markersize=4, label=name)
+    axis.set(title=title, **axes)
+    axis.legend()
+    if alone:
+        plt.show()
+
+
+def confusion(counts: ArrayLike | Tensor, classes: Sequence[str], title: str) -> None:
+    """A confusion matrix in per cent of each row; `counts` `[C, C]`, row = truth, column = prediction."""
+    table = np.asarray(counts, dtype=float)
+    share = 100 * table / np.maximum(table.sum(1, keepdims=True), 1)
+    _, axis = plt.subplots(figsize=(6.5, 5.5), layout="constrained")
+    axis.imshow(share, cmap="Blues", vmax=20)  # the errors are what is looked for: few of them exceed 20 %
+    for (row, column), value in np.ndenumerate(share):
+        axis.text(column, row, f"{value:.0f}", ha="center", va="center", color="white" if value > 12 else "black")
+    axis.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
+    axis.set_yticks(range(len(classes)), classes)
+    axis.set(xlabel="predicted", ylabel="true", title=title)
+    plt.show()
 
 
 def legend(classes: Sequence[str], axis: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from course_lib import __version__
-from course_lib.cli import build, data, doctor, lint, run
+from course_lib.cli import build, data, doctor, lint, run, weights
 from course_lib.errors import CourseError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.add_typer(data.app, name="data")
 app.command()(run.run)
 app.command()(build.build)
 app.command()(lint.lint)
+app.add_typer(weights.app, name="weights")
 
 
 def _print_version(asked: bool) -> None:

@@ -4,19 +4,43 @@ The whole set is decoded once and kept on the device as uint8; every pass draws 
 macOS, Windows and Colab, and is faster than worker processes while the set fits in memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from course_lib.data.readers import ClassificationDataset
 from course_lib.errors import InputError
 from course_lib.metrics import IGNORE
 
 
-class Batches:
+class _Passes:
+    """A data set cut into batches, again at every pass; the pass's number and the seed decide all that is drawn."""
+
+    def __init__(self, count: int, batch_size: int, augment: bool, seed: int) -> None:
+        if not count:
+            raise InputError("the data set is empty", "choose another split, or a larger count")
+        self.count, self.batch_size, self.augment, self.seed = count, batch_size, augment, seed
+        self.epoch = 0
+        """Number of the next pass; it decides the random draws. Set it to repeat a pass, or to go on from one."""
+
+    def __len__(self) -> int:
+        """Batches a pass."""
+        return -(-self.count // self.batch_size)
+
+    def _pass(self, shuffle: bool) -> tuple[torch.Generator, tuple[Tensor, ...]]:
+        """The next pass: its generator, on the CPU, and the indices of each batch."""
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch * shuffle)
+        self.epoch += 1
+        order = torch.randperm(self.count, generator=generator) if shuffle else torch.arange(self.count)
+        return generator, order.split(self.batch_size)
+
+
+class Batches(_Passes):
     """Iterate over `(images, masks)`: float32 `[B, 3, S, S]` in 0..1 and int64 `[B, S, S]`, void = 255.
 
     Each sample is cropped at a random place; with `augment` it is also flipped at random, image and mask alike.
@@ -46,33 +70,81 @@ class Batches:
         seed: int = 0,
     ) -> None:
         samples = [dataset[i] for i in range(len(dataset))]  # type: ignore[arg-type]
-        if not samples:
-            raise InputError("the data set is empty", "choose another split, or a larger count")
+        super().__init__(len(samples), batch_size, augment, seed)
         if not all(isinstance(mask, tv_tensors.Mask) for _, mask in samples):
             raise InputError("masks must be tv_tensors.Mask", "wrap them: a plain tensor is not flipped with its image")
         self._samples = [(image.to(device), mask.to(device, torch.uint8)) for image, mask in samples]
-        self.batch_size, self.augment, self.seed = batch_size, augment, seed
-        self.epoch = 0
-        """Number of the next pass; it decides the random draws. Set it to repeat a pass, or to go on from one."""
         fill = {tv_tensors.Image: 0, tv_tensors.Mask: IGNORE, "others": 0}
         flips = [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()] if augment else []
         self._transform = v2.Compose([v2.RandomCrop(crop, pad_if_needed=True, fill=fill), *flips])
 
-    def __len__(self) -> int:
-        """Batches a pass."""
-        return -(-len(self._samples) // self.batch_size)
-
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        count = len(self._samples)
-        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch * self.augment)
-        self.epoch += 1
-        order = torch.randperm(count, generator=generator).tolist() if self.augment else list(range(count))
-        for start in range(0, count, self.batch_size):
+        generator, parts = self._pass(shuffle=self.augment)
+        for part in parts:
             with torch.random.fork_rng(devices=[]):  # v2 draws from the global generator; the caller's stays untouched
                 torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
-                chosen = [self._transform(*self._samples[i]) for i in order[start : start + self.batch_size]]
+                chosen = [self._transform(*self._samples[i]) for i in part.tolist()]
             images, masks = zip(*chosen, strict=True)
             yield (
                 torch.stack(images).as_subclass(Tensor).float() / 255,
                 torch.stack(masks).as_subclass(Tensor).long(),
             )
+
+
+class ClassificationBatches(_Passes):
+    """Iterate over `(images, labels)`: float32 `[B, 3, S, S]` in 0..1 and int64 `[B]`, in a new order at every pass.
+
+    With `augment`, all pictures of a batch are shifted alike, by up to `SHIFT` pixels, the edge mirrored: one slice
+    costs less than a crop for each. Half of the pictures are mirrored at the even passes and the other half at the odd
+    ones, so that two passes show each picture both ways (alternating flip; Jordan: 94% on CIFAR-10 in 3.29 seconds on a
+    single GPU, 2024).
+
+    Args:
+        dataset: pictures of one size; they are kept on the device as uint8.
+        batch_size: pictures a batch; the last batch of a pass may be smaller.
+        augment: shift and mirror.
+        sides: side S of the pictures in each pass, such as `[24, 24, 32]`: small ones cost less and are enough to
+            begin with (progressive resizing). Further passes, and all by default, keep the pictures' own.
+        device: where the pictures lie and the batches are made.
+        seed: another seed draws other orders, shifts and flips.
+
+    Raises:
+        InputError: the set is empty.
+    """
+
+    SHIFT = 2
+
+    def __init__(
+        self,
+        dataset: ClassificationDataset,
+        batch_size: int,
+        *,
+        augment: bool = True,
+        sides: Sequence[int] = (),
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(len(dataset), batch_size, augment, seed)
+        images = dataset.images.to(device)
+        if augment:
+            mirrored = torch.rand(self.count, generator=torch.Generator().manual_seed(seed)).to(device) < 0.5
+            images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
+            images = F.pad(images, (self.SHIFT,) * 4, mode="reflect")
+        self._images = images.permute(0, 2, 3, 1).contiguous()  # channels last: index_select keeps them so
+        self._labels = dataset.labels.to(device)
+        self._sides, self._side = tuple(sides), dataset.images.shape[-1]
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        side = self._sides[self.epoch] if self.epoch < len(self._sides) else self._side
+        pictures = self._images.flip(2) if self.augment and self.epoch % 2 else self._images
+        generator, parts = self._pass(shuffle=True)
+        for part in parts:
+            index = part.to(self._labels.device)
+            images = pictures.index_select(0, index).permute(0, 3, 1, 2)  # ten times as fast as [index]
+            if self.augment:
+                top, left = torch.randint(2 * self.SHIFT + 1, (2,), generator=generator).tolist()
+                images = images[:, :, top : top + self._side, left : left + self._side]
+            images = images / 255
+            if side != self._side:
+                images = F.interpolate(images, size=(side, side), mode="bilinear")
+            yield images, self._labels[index]

@@ -134,3 +134,16 @@ def test_lesson_00_on_the_real_nuclei(mirror, tmp_path, monkeypatch):
     run(ROOT / "notebooks" / "solutions" / "00_start_here.ipynb", tmp_path, PROFILE="smoke", DATA="real", DEVICE="cpu")
     [record] = json.loads((tmp_path / "run" / "scoreboard.json").read_text(encoding="utf-8"))
     assert record["data"] == "real"
+
+
+@pytest.mark.real
+def test_lesson_03_on_the_real_pictures(mirror, tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_BUILD_DIR", str(tmp_path))
+    source = ROOT / "notebooks" / "solutions" / "03_cifar_cnn.ipynb"
+    run(source, tmp_path, PROFILE="smoke", DATA="real", DEVICE="cpu")
+    records = json.loads((tmp_path / "run" / "scoreboard.json").read_text(encoding="utf-8"))
+    assert [(record["method"], record["data"]) for record in records] == [
+        ("classic CNN", "real"),
+        ("CIFAR CNN", "real"),
+    ]
+    assert (tmp_path / "weights" / "cifar_cnn.safetensors").is_file()

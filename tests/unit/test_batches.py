@@ -5,7 +5,8 @@ import torch
 from torchvision import tv_tensors
 
 from course_lib import data
-from course_lib.data.batches import Batches
+from course_lib.data.batches import Batches, ClassificationBatches
+from course_lib.data.readers import ClassificationDataset
 from course_lib.errors import InputError
 
 
@@ -96,3 +97,58 @@ def test_an_empty_set_is_refused():
 def test_batches_are_made_on_the_device():
     images, masks = next(iter(Batches(data.load("cells", count=2), 2, crop=64, device="cuda")))
     assert images.device.type == masks.device.type == "cuda"
+
+
+def coded_pictures(count=20, side=16):
+    """Pictures of one grey level each, their label, but for a bright left edge."""
+    labels = torch.arange(count)
+    images = labels.to(torch.uint8).view(-1, 1, 1, 1).repeat(1, 3, side, side)
+    images[:, :, :, :4] = 255
+    return ClassificationDataset(images, labels, "coded", "synthetic", "train", [str(i) for i in range(count)])
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_every_pass_shows_each_picture_once_with_its_label(augment):
+    batches = ClassificationBatches(coded_pictures(), 6, augment=augment, sides=[8])
+    assert len(batches) == 4
+    for side in (8, 16, 16):
+        images, labels = (torch.cat(part) for part in zip(*batches, strict=True))
+        assert images.dtype == torch.float32
+        assert images.shape == (20, 3, side, side)
+        assert sorted(labels.tolist()) == list(range(20))
+        assert torch.equal((images[:, 0, :, side // 2] * 255).round().long(), labels[:, None].expand(-1, side))
+
+
+def test_pictures_are_mirrored_at_every_other_pass():
+    batches = ClassificationBatches(coded_pictures(64), 64)
+    seen = []
+    for _ in range(4):
+        [(images, labels)] = batches
+        seen.append((images[:, 0, 0, 0] > images[:, 0, 0, -1])[labels.argsort()])
+    assert torch.equal(seen[0], ~seen[1])
+    assert torch.equal(seen[0], seen[2])
+    assert 10 < seen[0].sum() < 54, "about half of them begin mirrored"
+
+
+def test_classification_batches_repeat_by_seed_and_by_pass():
+    def flat(batches):
+        return torch.cat([images.flatten() for images, _ in batches])
+
+    first, again, other = (ClassificationBatches(coded_pictures(), 6, seed=seed) for seed in (1, 1, 2))
+    one, two = flat(first), flat(first)
+    assert torch.equal(one, flat(again))
+    assert not torch.equal(one, two)
+    assert not torch.equal(one, flat(other))
+    again.epoch = 1
+    assert torch.equal(two, flat(again))
+
+
+def test_an_empty_set_is_named():
+    with pytest.raises(InputError, match="empty"):
+        ClassificationBatches(coded_pictures(0), 6)
+
+
+@pytest.mark.cuda
+def test_classification_batches_are_made_on_the_device():
+    images, labels = next(iter(ClassificationBatches(coded_pictures(), 6, sides=[8], device="cuda")))
+    assert images.device.type == labels.device.type == "cuda"

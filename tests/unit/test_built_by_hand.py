@@ -6,13 +6,16 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from skimage.filters import threshold_otsu
 from skimage.measure import label
+from torch.nn import functional as F
 
 from course_lib import metrics
+from course_lib.models.classifier import Classifier
 
 SOLVED = Path(__file__).parents[2] / "notebooks" / "solutions"
 quick = settings(max_examples=100, deadline=None)
@@ -26,7 +29,7 @@ def from_lesson(lesson: str, name: str):
     for cell in notebook.cells:
         if cell.cell_type == "code" and f"def {name}(" in cell.source:
             [found] = [n for n in ast.parse(cell.source).body if isinstance(n, ast.FunctionDef) and n.name == name]
-            scope = {"np": np}
+            scope = {"np": np, "torch": torch, "F": F}
             exec(compile(ast.unparse(found), f"{lesson}: {name}", "exec"), scope)
             return scope[name]
     raise AssertionError(f"{lesson} defines no {name}")
@@ -67,3 +70,66 @@ def test_bowl_score(seed, density):
         assert from_lesson("01_thresholding", "bowl_score")(overlaps) == pytest.approx(expected)
         at_half = from_lesson("01_thresholding", "score_at")(overlaps, 0.5)
         assert at_half >= expected - 1e-12, "the score at the loosest limit is the highest"
+
+
+convolutions = st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), st.integers(0, 2))
+
+
+@quick
+@given(convolutions, st.integers(0, 2**32 - 1))
+def test_convolution_and_its_size(shape, seed):
+    channels, kernel, stride, padding = shape
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(channels, 7, 9, generator=generator)
+    w, b = torch.randn(2, channels, kernel, kernel, generator=generator), torch.randn(2, generator=generator)
+    ours = from_lesson("03_cifar_cnn", "convolve")(x, w, b, stride, padding)
+    theirs = F.conv2d(x[None], w, b, stride, padding)[0]
+    assert torch.allclose(ours, theirs, atol=1e-4)
+    size = from_lesson("03_cifar_cnn", "output_size")
+    assert theirs.shape[1:] == (size(7, kernel, stride, padding), size(9, kernel, stride, padding))
+
+
+@quick
+@given(st.integers(1, 9), st.integers(2, 6), st.floats(0, 0.9))
+def test_cross_entropy_and_smoothing(count, classes, eps):
+    generator = torch.Generator().manual_seed(count)
+    logits, labels = torch.randn(count, classes, generator=generator), torch.arange(count) % classes
+    ours = from_lesson("03_cifar_cnn", "cross_entropy")(logits, labels)
+    assert torch.allclose(ours, F.cross_entropy(logits, labels), atol=1e-5)
+    targets = from_lesson("03_cifar_cnn", "smooth")(labels, classes, eps)
+    theirs = F.cross_entropy(logits, labels, label_smoothing=eps)
+    assert torch.allclose(F.cross_entropy(logits, targets), theirs, atol=1e-5)
+
+
+@quick
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 2)), max_size=4))
+def test_receptive_field(layers):
+    """The gradient says which pixels one value sees."""
+    x = torch.ones(1, 1, 80, requires_grad=True)
+    y = x
+    for kernel, stride in layers:
+        y = F.conv1d(y, torch.ones(1, 1, kernel), stride=stride)
+    y[0, 0, 0].backward()
+    assert from_lesson("03_cifar_cnn", "receptive_field")(layers) == int((x.grad != 0).sum())
+
+
+def test_the_classifier_is_the_lessons():
+    notebook = nbformat.read(SOLVED / "03_cifar_cnn.ipynb", as_version=4)
+    scope = {"np": np, "torch": torch, "nn": torch.nn, "F": F}
+    for name in ("Residual", "whitened", "convolution", "Classifier"):
+        [source] = [
+            ast.unparse(node)
+            for cell in notebook.cells
+            if cell.cell_type == "code"
+            for node in ast.parse(cell.source).body
+            if getattr(node, "name", "") == name
+        ]
+        exec(source, scope)
+    pictures = torch.randint(0, 256, (60, 3, 32, 32), dtype=torch.uint8)
+    theirs, ours = scope["Classifier"](pictures), Classifier()
+    ours.whiten(pictures)
+    for name in ("mean", "stem.weight"):
+        assert torch.allclose(theirs.state_dict()[name], ours.state_dict()[name], atol=1e-4)
+    ours.load_state_dict(theirs.state_dict())
+    images = torch.rand(5, 3, 32, 32)
+    assert torch.equal(theirs(images), ours(images))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from skimage.measure import label
+from torch.nn import functional as F
 
 from course_lib import check
 
@@ -31,6 +32,21 @@ def hits(overlaps, limit):
     return (overlaps > limit).sum()
 
 
+def seen(layers):
+    field = step = 1
+    for kernel, stride in layers:
+        field, step = field + (kernel - 1) * step, step * stride
+    return field
+
+
+def early(layers):
+    field = step = 1
+    for kernel, stride in layers:
+        step *= stride
+        field += (kernel - 1) * step
+    return field
+
+
 RIGHT = [
     (check.batch_shape, (8, 3, 96, 128)),
     (check.batch_shape, torch.Size([8, 3, 96, 128])),
@@ -43,6 +59,12 @@ RIGHT = [
     (check.iou_from_dice, 0.67),
     (check.remove_small, lambda m, a: np.where(area(m) >= a, m, 0)),
     (check.score_at, lambda o, t: hits(o, t) / (sum(o.shape) - hits(o, t))),
+    (check.output_size, lambda h, k, s, p: (h + 2 * p - k) // s + 1),
+    (check.output_size, lambda h, k, s, p: len(range(0, h + 2 * p - k + 1, s))),
+    (check.receptive_field, seen),
+    (check.cross_entropy, lambda z, y: (z.logsumexp(1) - z.gather(1, y[:, None])[:, 0]).mean()),
+    (check.cross_entropy, lambda z, y: -(z.log_softmax(1) * F.one_hot(y, z.shape[1])).sum(1).mean()),
+    (check.smooth, lambda y, c, e: F.one_hot(y, c) * (1 - e) + e / c),
 ]
 
 WRONG = [
@@ -108,6 +130,35 @@ WRONG = [
     (check.score_at, lambda o, t: hits(o, t) / sum(o.shape), "counted twice"),
     (check.score_at, lambda o, t: 2 * hits(o, t) / sum(o.shape), "F1"),
     (check.score_at, lambda o, t: (o >= t).sum() / (sum(o.shape) - (o >= t).sum()), "compare with >"),
+    (check.output_size, lambda h, k, s, p: (h + p - k) // s + 1, "both sides"),
+    (check.output_size, lambda h, k, s, p: (h + 2 * p - k) // s, "first place counts"),
+    (check.output_size, lambda h, k, s, p: (h + 2 * p - k + 1) // s, "after the division"),
+    (check.output_size, lambda h, k, s, p: (h + 2 * p - k) / s + 1, "rounds down"),
+    (check.output_size, lambda h, k, s, p: -((k - h - 2 * p) // s) + 1, "rounds up"),
+    (check.output_size, lambda h, k, s, p: (h - k) // s + 1, "padding is missing"),
+    (check.output_size, lambda h, k, s, p: h // s, "makes up for the kernel"),
+    (check.receptive_field, lambda ls: 1 + sum(k - 1 for k, _ in ls), "strides are missing"),
+    (check.receptive_field, lambda ls: seen(ls) - 1, "begin with 1"),
+    (check.receptive_field, lambda ls: 1 + sum(k * s for k, s in ls), "use the recursion"),
+    (check.receptive_field, lambda ls: sum(k for k, _ in ls), "windows overlap"),
+    (check.receptive_field, early, "enlarge the step last"),
+    (check.cross_entropy, lambda z, y: -z.softmax(1).gather(1, y[:, None]).log().mean(), "leave log(0)"),
+    (
+        check.cross_entropy,
+        lambda z, y: (z.exp().sum(1).log() - z.gather(1, y[:, None])[:, 0]).mean(),
+        "large ones overflow",
+    ),
+    (check.cross_entropy, lambda z, y: F.cross_entropy(z, y, reduction="sum"), "sum over the batch"),
+    (check.cross_entropy, lambda z, y: z.logsumexp(1) - z.gather(1, y[:, None])[:, 0], "one loss a picture"),
+    (check.cross_entropy, lambda z, y: -F.cross_entropy(z, y), "sign"),
+    (check.cross_entropy, lambda z, y: F.cross_entropy(z.softmax(1), y), "taken twice"),
+    (check.cross_entropy, lambda z, y: -z.gather(1, y[:, None]).mean(), "log-sum-exp over the classes is missing"),
+    (check.cross_entropy, lambda z, y: z.logsumexp(1).mean(), "true class is missing"),
+    (check.smooth, lambda y, c, e: F.one_hot(y, c) * (1 - e - e / c) + e / c, "sum to 1"),
+    (check.smooth, lambda y, c, e: F.one_hot(y, c) * (1 - e - e / (c - 1)) + e / (c - 1), "spread over all classes"),
+    (check.smooth, lambda y, c, e: F.one_hot(y, c) * (1 - 2 * e) + e, "shared"),
+    (check.smooth, lambda y, c, e: F.one_hot(y, c), "one-hot"),
+    (check.smooth, lambda y, c, e: F.one_hot(y, c) * (1 - e / c) + e / c, "give up"),
 ]
 
 

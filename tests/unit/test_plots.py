@@ -74,3 +74,26 @@ def test_figures_are_drawn_and_captioned(monkeypatch):
     assert figures[0].get_suptitle() == "nothing found"
     assert [axis.get_title() for axis in figures[1].axes] == ["a", "b", "c", ""]
     plt.close("all")
+
+
+def drawn(monkeypatch, draw):
+    """The axis that `draw` leaves, which a notebook would show."""
+    monkeypatch.setattr(plt, "show", lambda: None)
+    draw()
+    axis = plt.gcf().axes[0]
+    plt.close("all")
+    return axis
+
+
+def test_curves_differ_in_more_than_colour(monkeypatch):
+    lines = {name: ([1, 2], [3, 4]) for name in "abc"}
+    axis = drawn(monkeypatch, lambda: plots.curves(lines, "They rise", xlabel="epoch"))
+    assert (axis.get_title(), axis.get_xlabel()) == ("They rise", "epoch")
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["a", "b", "c"]
+    assert len({line.get_linestyle() for line in axis.lines}) == len({line.get_marker() for line in axis.lines}) == 3
+
+
+def test_confusion_shows_shares_of_each_true_class(monkeypatch):
+    axis = drawn(monkeypatch, lambda: plots.confusion([[3, 1], [0, 0]], ["a", "b"], "Of 100"))
+    assert [text.get_text() for text in axis.texts] == ["75", "25", "0", "0"]
+    assert axis.get_ylabel() == "true"

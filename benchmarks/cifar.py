@@ -1,0 +1,239 @@
+"""CIFAR-10 by the clock: the classic CNN as everyone trains it, and the course's recipe in the same seconds.
+
+    make bench BENCH=cifar
+
+Both see the same 50,000 pictures and are scored on the test set of 10,000, at the end of training: no epoch is chosen
+by its score. The clock holds everything from pictures in memory to trained weights: batches, workers, whitening and
+the choice of precision; it stands still while the curve is measured. The recipe gets a third, all and three times the
+seconds that the classic network took with the same seed. It times a few steps to see how many epochs will fit.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+import matplotlib.pyplot as plt
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from course_lib import data, plots, training
+from course_lib.data.batches import ClassificationBatches
+from course_lib.data.readers import ClassificationDataset
+from course_lib.models.classifier import Classifier
+
+RESULTS = Path(__file__).parent / "results"
+SHARES = {"a third of the time": 1 / 3, "the same time": 1.0, "three times the time": 3.0}
+SIDE, SMALL = 32, 24  # of the pictures; and in the first 60 % of the epochs
+CHANNELS, ENOUGH = ((64, 160, 320), (48, 128, 256)), 10  # the first for which so many epochs fit, else the last
+BATCH = 256
+
+
+class Clock:
+    """Seconds of training, and the accuracy measured at some of them."""
+
+    def __init__(self, test: ClassificationDataset, device: torch.device) -> None:
+        self.test, self.device, self.curve = test, device, list[list[float]]()
+        self.mirrored: float | None = None  # accuracy at the end, averaged over each picture and its mirror image
+        self.begin = perf_counter()
+
+    def seconds(self) -> float:
+        """Since the start, less the time that `measure` took."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return perf_counter() - self.begin
+
+    def measure(self, forward: Callable[[Tensor], Tensor], keep: bool = True) -> float:
+        """Accuracy of `forward` on the test set, added to the curve if it is to `keep`; the clock stands still."""
+        now, hits = self.seconds(), 0
+        with torch.inference_mode():
+            for images, labels in zip(self.test.images.split(500), self.test.labels.split(500), strict=True):
+                answers = forward(images.to(self.device, memory_format=torch.channels_last) / 255)
+                hits += int((answers.argmax(1).cpu() == labels).sum())
+        if keep:
+            self.curve.append([round(now, 2), hits / len(self.test)])
+        self.begin = perf_counter() - now
+        return hits / len(self.test)
+
+
+class Pictures(Dataset):
+    """What `torchvision.datasets.CIFAR10` gives: one picture after the other, through Pillow and a transform."""
+
+    def __init__(self, dataset: ClassificationDataset) -> None:
+        self.arrays, self.labels = dataset.images.permute(0, 2, 3, 1).contiguous().numpy(), dataset.labels.tolist()
+        half = (0.5, 0.5, 0.5)
+        self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(half, half)])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.arrays[index])), self.labels[index]
+
+
+def classic(train: ClassificationDataset, clock: Clock, epochs: int = 2) -> int:
+    """Two convolutions, three dense layers, batches of 4 from two workers, SGD at 0.001 (LeNet; LeCun et al., 1998)."""
+    pictures = DataLoader(Pictures(train), batch_size=4, shuffle=True, num_workers=2)
+    net = nn.Sequential(
+        *(nn.Conv2d(3, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)),
+    ).to(clock.device)
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9)
+    for _ in range(epochs):
+        for number, (images, labels) in enumerate(pictures, 1):
+            optimiser.zero_grad()
+            loss = F.cross_entropy(net(images.to(clock.device)), labels.to(clock.device))
+            loss.backward()
+            optimiser.step()
+            if number % (len(pictures) // 4) == 0:
+                clock.measure(lambda x: net(2 * x - 1))
+    return epochs
+
+
+def recipe(train: ClassificationDataset, clock: Clock, budget: float, seed: int) -> int:
+    """What lesson 03 ends with, for as many epochs as fit into `budget` seconds; returns their number."""
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=0.1)
+
+    batch = next(iter(ClassificationBatches(train, BATCH, device=clock.device, seed=seed)))
+    for channels in CHANNELS:
+        net = Classifier(channels=channels)
+        net.whiten(train.images[:5000])
+        net.to(clock.device, memory_format=torch.channels_last)
+        precision = training.fastest_precision(net, batch, loss)
+        epoch = [-(-len(train) // BATCH) * time_of_step(net, batch, side, loss, precision) for side in (SMALL, SIDE)]
+        left = 0.97 * budget - clock.seconds()
+        epochs = max((n for n in range(2, 200) if sum(epoch[k] for k in stages(n)) <= left), default=2)
+        if epochs >= ENOUGH:
+            break
+    # mirrored and shifted pictures pay only where each picture is seen a few times
+    sides = [(SMALL, SIDE)[k] for k in stages(epochs)]
+    batches = ClassificationBatches(train, BATCH, augment=epochs > 3, sides=sides, device=clock.device, seed=seed)
+    weights = [p for p in net.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in weights if p.ndim > 1], "weight_decay": 5e-4},
+        {"params": [p for p in weights if p.ndim == 1], "weight_decay": 0},
+    ]
+    sgd = torch.optim.SGD(groups, lr=0.7, momentum=0.9, nesterov=True)
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        with torch.autocast(clock.device.type, dtype=precision, enabled=precision is not None):
+            return {"accuracy": clock.measure(model)}
+
+    run = {"epochs": epochs, "optimiser": sgd, "precision": precision}
+    training.fit(net, batches, loss, evaluate=evaluate, metric="epoch", **run)  # the best epoch is the last
+    with torch.autocast(clock.device.type, dtype=precision, enabled=precision is not None):
+        clock.mirrored = clock.measure(lambda x: net(x).softmax(1) + net(x.flip(3)).softmax(1), keep=False)
+    return epochs
+
+
+def stages(epochs: int) -> list[int]:
+    """For each epoch 0 where the pictures are small, in the first 60 % of them, else 1."""
+    return [int(epoch >= round(0.6 * epochs)) for epoch in range(epochs)]
+
+
+def time_of_step(net: nn.Module, batch: tuple[Tensor, Tensor], side: int, loss: Callable, precision: object) -> float:
+    """Seconds that a training step takes with pictures of `side` pixels."""
+    images, labels = F.interpolate(batch[0], size=(side, side), mode="bilinear"), batch[1]
+    laps = []
+    for _ in range(4):
+        start = perf_counter()
+        with torch.autocast(images.device.type, dtype=precision, enabled=precision is not None):  # type: ignore[arg-type]
+            logits = net(images)
+        loss(logits.float(), labels).backward()
+        laps.append(perf_counter() - start)
+    net.zero_grad()
+    return sorted(laps)[1]
+
+
+def main() -> None:
+    """Measure, write the results, draw the curve."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--data", default="real", choices=["real", "synthetic"])
+    parser.add_argument("--count", type=int, help="pictures to train on; all by default")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    train = data.load("cifar10", "all", mode=options.data, count=options.count)
+    test = data.load("cifar10", "test", mode=options.data, count=options.count)
+    entries: dict[str, dict] = {}
+
+    def run(name: str, seed: int, budget: float | None, method: Callable[[Clock], int]) -> float:
+        torch.manual_seed(seed)
+        clock = Clock(test, device)
+        epochs = method(clock)
+        seconds, accuracy = clock.curve[-1]
+        entry = entries.setdefault(
+            name, {"name": name, "dataset": repr(train), "budget_seconds": [], "train_seconds": [], "epochs": []}
+        )
+        scores = entry.setdefault("metrics", {}).setdefault("accuracy", [])
+        entry["budget_seconds"].append(budget and round(budget, 1))
+        entry["train_seconds"].append(seconds)
+        entry["epochs"].append(epochs)
+        scores.append(accuracy)
+        if clock.mirrored is not None:
+            entry["metrics"].setdefault("accuracy_mirrored", []).append(clock.mirrored)
+        entry.setdefault("curve", clock.curve)  # of the first seed
+        print(f"seed {seed}, {name}: {accuracy:.1%} in {seconds:.0f} s, {epochs} epochs", flush=True)
+        return seconds
+
+    for seed in range(options.seeds):
+        seconds = run("classic CNN, batch 4", seed, None, lambda clock: classic(train, clock))
+        for name, share in SHARES.items():
+            budget = share * seconds
+            run(f"recipe, {name}", seed, budget, lambda clock, b=budget, s=seed: recipe(train, clock, b, s))
+    options.out.mkdir(parents=True, exist_ok=True)
+    result = {
+        "date": str(datetime.datetime.now(datetime.UTC).date()),
+        "machine": f"{describe(device)}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+        },
+        "command": f"make bench BENCH=cifar ({options.seeds} seeds, {len(train):,} pictures, {options.data})",
+        "entries": list(entries.values()),
+    }
+    (options.out / "cifar.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    draw(result, options.out / "cifar.png")
+    print(f"wrote {options.out / 'cifar.json'} and cifar.png")
+
+
+def describe(device: torch.device) -> str:
+    """The GPU's name, or the processor's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo")  # Linux; elsewhere Python knows the name
+    named = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    return named[0] if info.is_file() and named else platform.processor()
+
+
+def draw(result: dict, file: Path) -> None:
+    """Accuracy over seconds, of the first seed."""
+    lines = {}
+    for entry in result["entries"]:
+        scores = [100 * value for value in entry["metrics"]["accuracy"]]
+        seconds, values = zip(*entry["curve"], strict=True)
+        name = f"{entry['name']}: {min(scores):.1f} to {max(scores):.1f} % over {len(scores)} seeds"
+        lines[name] = (seconds, [100 * value for value in values])
+    figure, axis = plt.subplots(figsize=(8, 4.2), layout="constrained")
+    plots.curves(lines, "CIFAR-10 (JPEG-coded) by the clock, first seed", axis, ylabel="test accuracy, %")
+    axis.set_xlabel("seconds of training")
+    figure.savefig(file, dpi=100)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()

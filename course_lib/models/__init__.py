@@ -1,0 +1,1 @@
+"""The networks of the course, each the end state of one lesson."""

@@ -1,0 +1,90 @@
+"""The classifier of small pictures that lesson 03 builds, and lesson 04 turns into a segmentation network."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from course_lib.errors import InputError
+
+
+class Residual(nn.Sequential):
+    """`x + body(x)`: the body learns what to change (He et al.: Deep residual learning, 2016)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of any shape that the body keeps."""
+        return x + super().forward(x)
+
+
+def convolution(inputs: int, outputs: int, pool: bool = False) -> nn.Sequential:
+    """3x3 convolution, batch normalisation, GELU: `[B, inputs, H, W]` -> `[B, outputs, H, W]`, or half the size.
+
+    Normalisation subtracts any bias again, so the convolution has none (Ioffe and Szegedy: Batch normalization, 2015).
+    Pooling comes right after the convolution, which leaves a quarter of the values to normalise.
+    """
+    layers = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.GELU()]
+    return nn.Sequential(layers[0], *[nn.MaxPool2d(2)] * pool, *layers[1:])
+
+
+class Classifier(nn.Module):
+    """Pictures `[B, 3, H, W]` in 0..1 -> logits `[B, classes]`; made for 32x32, any size from 16 up will do.
+
+    A frozen stem halves the picture's sides; each stage halves them again. Call `whiten` before the first training.
+
+    Args:
+        classes: number of classes.
+        channels: of the stages' outputs.
+        filters: of the stem; it has their negatives too, since an activation keeps only one sign.
+    """
+
+    STRIDES = (2, 4, 8, 16)  # of the maps that `features` returns, for three stages
+
+    def __init__(self, classes: int = 10, channels: Sequence[int] = (64, 160, 320), filters: int = 24) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3, 1, 1))
+        self.stem = nn.Conv2d(3, 2 * filters, 4, stride=2, padding=1, bias=False).requires_grad_(False)
+        widths = (2 * filters, *channels)
+        self.stages = nn.Sequential(
+            *(
+                nn.Sequential(convolution(inputs, outputs, pool=True), Residual(*convolution(outputs, outputs)))
+                for inputs, outputs in pairwise(widths[:-1])
+            ),
+            convolution(*widths[-2:], pool=True),
+        )
+        self.head = nn.Linear(channels[-1], classes, bias=False)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Feature maps of the stem and of each stage, finest first: `[B, channels, H / stride, W / stride]`."""
+        maps = [F.gelu(self.stem(images - self.mean))]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits `[B, classes]`. The factor keeps them small at first, so that early steps do not overshoot."""
+        return 0.125 * self.head(self.features(images)[-1].amax((2, 3)))
+
+    @torch.no_grad()
+    def whiten(self, images: Tensor) -> None:
+        """Set the stem to the principal components of 4x4 patches, each scaled to variance 1, and their negatives.
+
+        Neighbouring pixels say nearly the same; after whitening, every map says something else (as in Jordan: 94% on
+        CIFAR-10 in 3.29 seconds on a single GPU, 2024).
+
+        Args:
+            images: some thousand training pictures, `[N, 3, H, W]`, uint8, or float in 0..1.
+
+        Raises:
+            InputError: too few pictures to tell the components apart.
+        """
+        pictures = images.float() / (1 if images.is_floating_point() else 255)
+        self.mean.copy_(pictures.mean((0, 2, 3)).view(3, 1, 1))
+        patches = F.unfold(pictures - pictures.mean((0, 2, 3), keepdim=True), 4, stride=4).transpose(1, 2).flatten(0, 1)
+        if len(patches) < patches.shape[1]:
+            raise InputError(f"{len(patches)} patches of 4x4 are too few to whiten", "give at least 50 pictures")
+        variances, components = torch.linalg.eigh(patches.T @ patches / len(patches))  # in ascending order
+        filters = (components / (variances + 6e-4).sqrt()).T.flip(0)[: self.stem.out_channels // 2]
+        filters = filters.view(-1, 3, 4, 4)
+        self.stem.weight.copy_(torch.cat([filters, -filters]))

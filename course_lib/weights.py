@@ -1,0 +1,70 @@
+"""Small trained weights that come with the course, so that a lesson can start where an earlier one ended.
+
+`course weights make NAME` trains them anew; a card beside each says on what, how, how well and when.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from course_lib import paths
+from course_lib.errors import InputError
+from course_lib.models.classifier import Classifier
+from course_lib.training import TrainingError, load_weights, save_weights
+
+MODELS: dict[str, tuple[str, Callable[[], nn.Module]]] = {"cifar_cnn": ("03", Classifier)}
+"""Name -> the lesson that trains it, and the network it belongs to."""
+
+
+def folder() -> Path:
+    """Where the published weights lie: `data/weights` in a checkout, else inside the installed package."""
+    root = paths.checkout()
+    return root / "data" / "weights" if root else Path(__file__).parent / "data" / "weights"
+
+
+def save(name: str, model: nn.Module, **card: object) -> Path:
+    """Keep what a lesson has trained in `build/weights`, with a card such as `accuracy=0.88`; returns the file."""
+    file = paths.build_dir() / "weights" / f"{_known(name)}.safetensors"
+    save_weights(model, file, **card)
+    return file
+
+
+def load(name: str, *, own: bool = False) -> nn.Module:
+    """The trained network, on the CPU, in evaluation mode.
+
+    Args:
+        name: one of `MODELS`.
+        own: what the lesson saved when it last ran here, instead of the published weights.
+
+    Raises:
+        InputError: unknown name.
+        TrainingError: the file is missing or damaged, or fits another network.
+    """
+    file = (paths.build_dir() / "weights" if own else folder()) / f"{_known(name)}.safetensors"
+    if not own and (digest := checksum(file)) != card(name)["sha256"]:
+        raise TrainingError(f"{file} was changed: its SHA-256 is {digest}", "take it from the repository again")
+    model = MODELS[name][1]()
+    load_weights(model, file)
+    return model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def card(name: str) -> dict[str, str]:
+    """What `NAME.json` says of the published weights: data, recipe, scores, date, checksum."""
+    return json.loads((folder() / f"{_known(name)}.json").read_text(encoding="utf-8"))
+
+
+def checksum(file: Path) -> str:
+    """SHA-256 of a file, in hexadecimal; TrainingError where there is none."""
+    if not file.is_file():
+        raise TrainingError(f"there are no weights {file}", "run the lesson that trains them, or update the repository")
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _known(name: str) -> str:
+    if name not in MODELS:
+        raise InputError(f"no weights are named {name!r}", f"known: {', '.join(MODELS)}")
+    return name

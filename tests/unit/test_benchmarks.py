@@ -1,0 +1,48 @@
+"""A benchmark, shortened, writes results in the form that the book reads; the published ones have it too."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+
+
+def verify(result):
+    assert {"date", "machine", "versions", "command", "entries"} == set(result)
+    for entry in result["entries"]:
+        assert {"name", "dataset", "budget_seconds", "train_seconds", "metrics", "curve"} <= set(entry)
+        runs = len(entry["train_seconds"])
+        for scores in entry["metrics"].values():
+            assert len(scores) == runs
+            assert all(0 <= score <= 1 for score in scores)
+        seconds = [at for at, _ in entry["curve"]]
+        assert seconds == sorted(seconds)
+        assert entry["curve"][-1] == [entry["train_seconds"][0], entry["metrics"]["accuracy"][0]]
+
+
+def test_cifar_in_short(tmp_path):
+    options = ["--seeds", "2", "--data", "synthetic", "--count", "120", "--out", tmp_path]
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "cifar.py", *options], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "cifar.json").read_text(encoding="utf-8"))
+    verify(result)
+    assert [len(entry["train_seconds"]) for entry in result["entries"]] == [2] * 4
+    third, same, thrice = (entry["budget_seconds"][0] for entry in result["entries"][1:])
+    assert third < same < thrice
+    assert (tmp_path / "cifar.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("file", RESULTS, ids=lambda file: file.stem)
+def test_published_results_have_the_form(file):
+    verify(json.loads(file.read_text(encoding="utf-8")))
+    assert all(len(entry["train_seconds"]) >= 3 for entry in json.loads(file.read_text(encoding="utf-8"))["entries"])
+
+
+def test_results_are_published():
+    assert [file.stem for file in RESULTS] == ["cifar"]

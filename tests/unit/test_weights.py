@@ -1,0 +1,91 @@
+"""Published weights: sound, small, as good as their card says; and what happens when they are not."""
+
+import json
+
+import pytest
+import torch
+
+from course_lib import data, weights
+from course_lib.cli.weights import make
+from course_lib.errors import InputError, NotebookError
+from course_lib.models.classifier import Classifier
+from course_lib.training import TrainingError
+
+NAMES = list(weights.MODELS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_published_weights_fit_their_network_and_card(name):
+    model = weights.load(name)
+    assert not model.training
+    assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
+    card = weights.card(name)
+    assert card["command"] == f"course weights make {name}"
+    assert {"data", "recipe", "accuracy", "date", "sha256"} <= set(card)
+
+
+def test_they_stay_small():
+    sizes = [file.stat().st_size for file in weights.folder().glob("*.safetensors")]
+    assert len(sizes) == len(NAMES)
+    assert max(sizes) <= 2_000_000
+    assert sum(sizes) <= 10_000_000
+
+
+@pytest.mark.real
+def test_the_classifier_is_as_good_as_its_card_says(mirror):
+    test = data.load("cifar10", "test", mode="real")
+    model, card = weights.load("cifar_cnn"), weights.card("cifar_cnn")
+    with torch.inference_mode():
+        logits = torch.cat([model(images / 255) for images in test.images.split(500)])
+    accuracy = (logits.argmax(1) == test.labels).float().mean().item()
+    assert accuracy == pytest.approx(float(card["accuracy"]), abs=0.003)
+    assert accuracy >= 0.87
+
+
+def test_own_weights_come_back(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_BUILD_DIR", str(tmp_path))
+    with pytest.raises(TrainingError, match="there are no weights"):
+        weights.load("cifar_cnn", own=True)
+    torch.manual_seed(0)
+    model = Classifier()
+    assert weights.save("cifar_cnn", model, accuracy=0.5).is_relative_to(tmp_path)
+    again = weights.load("cifar_cnn", own=True)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_changed_weights_are_refused(tmp_path, monkeypatch):
+    for file in weights.folder().iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr(weights, "folder", lambda: tmp_path)
+    weights.load("cifar_cnn")
+    file = tmp_path / "cifar_cnn.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\x00")
+    card = json.loads((tmp_path / "cifar_cnn.json").read_text(encoding="utf-8"))
+    if weights.checksum(file) == card["sha256"]:
+        file.write_bytes(file.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(TrainingError, match="was changed"):
+        weights.load("cifar_cnn")
+
+
+def test_unknown_names_list_the_known():
+    with pytest.raises(InputError, match=r"(?s)no weights are named 'cifar'.*cifar_cnn"):
+        weights.load("cifar")
+
+
+def test_one_command_trains_and_publishes(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "folder", lambda: tmp_path / "published")
+    monkeypatch.setenv("COURSE_BUILD_DIR", str(tmp_path / "build"))
+    monkeypatch.setenv("COURSE_SEED", "5")
+    make("cifar_cnn", profile="smoke", data="synthetic")
+    trained, published = weights.load("cifar_cnn", own=True), weights.load("cifar_cnn")
+    for name, tensor in trained.state_dict().items():
+        assert torch.allclose(tensor, published.state_dict()[name], rtol=1e-3, atol=1e-3), name
+    card = weights.card("cifar_cnn")
+    assert "seed 0" in card["recipe"]
+    assert card["command"].endswith("(shortened)")
+    assert int(card["bytes"]) <= 2_000_000
+
+
+def test_make_lists_the_known_names():
+    with pytest.raises(NotebookError, match=r"(?s)no weights are named 'unet'.*cifar_cnn"):
+        make("unet")
