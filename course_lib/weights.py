@@ -49,7 +49,7 @@ def load(name: str, *, own: bool = False) -> nn.Module:
         raise TrainingError(f"{file} was changed: its SHA-256 is {digest}", "take it from the repository again")
     model = MODELS[name][1]()
     load_weights(model, file)
-    return model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.eval().to(memory_format=torch.channels_last)
 
 
 def card(name: str) -> dict[str, str]:

@@ -4,10 +4,10 @@ A semantic sample is `(image, mask)`, an instance sample `(image, target)`; see 
 """
 
 import hashlib
-import os
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,26 +16,21 @@ import safetensors.torch
 import torch
 import torchvision
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.ops import masks_to_boxes
 from tqdm.auto import tqdm
 
-from course_lib.data.synthetic import (
-    CELL_CLASSES,
-    SHAPE_CLASSES,
-    STREET_CLASSES,
-    draw_cells,
-    draw_shapes,
-    draw_streets,
-)
+from course_lib.data import synthetic
+from course_lib.data.synthetic import CELL_CLASSES, Size
 from course_lib.errors import DataError, InputError
 from course_lib.metrics import IGNORE, to_masks
 
 SPLITS = ("train", "val", "all")
 TASKS = ("semantic", "instance")
+SIZE = (128, 128)  # height and width of drawn scenes, in pixels
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
@@ -43,26 +38,19 @@ PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 class Example:
     """One picture as arrays, before it becomes a sample."""
 
-    image: NDArray[np.uint8]
-    """`[H, W, 3]`."""
-    mask: NDArray[Any] | None = None
-    """Class ids `[H, W]`, 255 = void; None where only instances are known (all of class 1)."""
-    instances: NDArray[Any] | None = None
-    """Label map `[H, W]`, 0 = no instance; None where the data set has no instances."""
+    image: NDArray[np.uint8]  # [H, W, 3]
+    mask: NDArray[Any] | None = None  # class ids [H, W], 255 = void; None where only instances are known (class 1)
+    instances: NDArray[Any] | None = None  # label map [H, W], 0 = no instance; None where the data set has no instances
 
 
+@dataclass(repr=False, eq=False)
 class CourseDataset(Dataset):
-    """What every data set of the course says of itself; the scoreboard quotes it.
+    """What every data set of the course says of itself; the scoreboard quotes it."""
 
-    Args:
-        name: name of the data set, such as `"nuclei"`.
-        source: `"real"` or `"synthetic"`.
-        split: `"train"`, `"val"`, `"test"` or `"all"`.
-        classes: names of the classes; the index is the id.
-    """
-
-    def __init__(self, name: str, source: str, split: str, classes: Sequence[str]) -> None:
-        self.name, self.source, self.split, self.classes = name, source, split, tuple(classes)
+    name: str  # such as "nuclei"
+    source: str  # "real" or "synthetic"
+    split: str  # "train", "val", "test" or "all"
+    classes: Sequence[str]  # names; the index is the id
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -103,34 +91,23 @@ class ClassificationDataset(CourseDataset):
         return tv_tensors.Image(self.images[index]), int(self.labels[index])
 
 
+@dataclass(repr=False, eq=False)
 class SegmentationDataset(CourseDataset):
     """Pictures with a label for every pixel.
 
     `dataset[i]` is, for `task="semantic"`, `(image, mask)`: `tv_tensors.Image` uint8 `[3, H, W]` and
     `tv_tensors.Mask` int64 `[H, W]` (class ids, 255 = void); for `task="instance"`, `(image, target)` with
     torchvision's detection dict: `boxes` float32 `[N, 4]` xyxy, `labels` int64 `[N]`, `masks` uint8 `[N, H, W]`.
-
-    Args:
-        name, source, split, classes: as for `CourseDataset`.
-        ids: a name for each picture.
-        read: id -> `Example`.
-        task: `"semantic"` or `"instance"`.
     """
 
-    def __init__(
-        self,
-        name: str,
-        source: str,
-        split: str,
-        classes: Sequence[str],
-        ids: Sequence[str],
-        read: Callable[[str], Example],
-        task: str = "semantic",
-    ) -> None:
-        if task not in TASKS:
-            raise InputError(f"task = {task!r} is not known", f"choose one of {', '.join(TASKS)}")
-        super().__init__(name, source, split, classes)
-        self.ids, self.task, self._read = tuple(ids), task, read
+    ids: Sequence[str]  # a name for each picture
+    read: Callable[[str], Example]  # the picture of an id
+    task: str = "semantic"  # or "instance"
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise InputError(f"task = {self.task!r} is not known", f"choose one of {', '.join(TASKS)}")
+        self.ids = tuple(self.ids)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -142,31 +119,23 @@ class SegmentationDataset(CourseDataset):
     def __getitem__(self, index: int) -> tuple[tv_tensors.Image, Any]:
         if not -len(self) <= index < len(self):
             raise IndexError(f"picture {index} of {len(self)}")  # ends a for loop over the data set
-        example = self._read(self.ids[index])
+        example = self.read(self.ids[index])
         image = tv_tensors.Image(torch.from_numpy(example.image).permute(2, 0, 1).contiguous())
-        if self.task == "instance":
-            return image, _detection_target(example)
-        mask = example.mask if example.mask is not None else np.asarray(example.instances) > 0
-        return image, tv_tensors.Mask(torch.from_numpy(mask.astype(np.int64)))
-
-
-def _detection_target(example: Example) -> dict[str, Any]:
-    if example.instances is None:
-        raise DataError("this data set has no instances", 'load it with task="semantic"')
-    height, width = example.instances.shape
-    masks = torch.from_numpy(to_masks(example.instances))
-    # The far edges are exclusive, so that width = x2 - x1 and one pixel is no box of zero area.
-    boxes = masks_to_boxes(masks) + torch.tensor([0, 0, 1, 1])
-    if example.mask is None:
-        labels = torch.ones(len(masks), dtype=torch.int64)
-    else:
-        classes = torch.from_numpy(example.mask.astype(np.int64))
-        labels = torch.stack([classes[mask.bool()].mode().values for mask in masks]) if len(masks) else torch.ones(0)
-    return {
-        "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width), dtype=torch.float32),
-        "labels": labels.to(torch.int64),
-        "masks": tv_tensors.Mask(masks),
-    }
+        if self.task == "semantic":
+            mask = example.mask if example.mask is not None else np.asarray(example.instances) > 0
+            return image, tv_tensors.Mask(torch.from_numpy(mask.astype(np.int64)))
+        if example.instances is None:
+            raise DataError("this data set has no instances", 'load it with task="semantic"')
+        masks = to_masks(example.instances)
+        labels = [1 if example.mask is None else np.bincount(example.mask[mask > 0]).argmax() for mask in masks]
+        # The far edges are exclusive, so that width = x2 - x1 and one pixel is no box of zero area.
+        boxes = masks_to_boxes(torch.from_numpy(masks)) + torch.tensor([0, 0, 1, 1])
+        size = example.instances.shape
+        return image, {
+            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size, dtype=torch.float32),
+            "labels": torch.tensor(labels, dtype=torch.int64),
+            "masks": tv_tensors.Mask(torch.from_numpy(masks)),
+        }
 
 
 def in_validation(name: str) -> bool:
@@ -178,11 +147,7 @@ def in_validation(name: str) -> bool:
 
 
 def choose(names: Sequence[str], split: str) -> list[str]:
-    """The sorted `names` that belong to `split`.
-
-    Raises:
-        InputError: unknown split.
-    """
+    """The sorted `names` that belong to `split`; InputError if that is unknown."""
     if split not in SPLITS:
         raise InputError(f"split = {split!r} is not known", f"choose one of {', '.join(SPLITS)}")
     return [name for name in sorted(names) if split == "all" or in_validation(name) == (split == "val")]
@@ -192,16 +157,12 @@ def nuclei(folder: Path, split: str, task: str, labels_cache: Path | None = None
     """Nuclei of the 2018 Data Science Bowl (BBBC038v1): `<id>/images/<id>.png`, `<id>/masks/*.png`.
 
     A picture's masks, one file a nucleus, are merged once into one 16-bit label PNG in `labels_cache`.
-
-    Raises:
-        DataError: the folder has another layout, or a file is damaged.
+    Raises DataError: the folder has another layout, or a file is damaged.
     """
     ids = [path.name for path in folder.iterdir() if (path / "images").is_dir()]
     if not ids:
-        raise DataError(
-            f"no folders <id>/images in {folder}",
-            "unpack stage1_train.zip there, or run: course data fetch nuclei",
-        )
+        hint = "unpack stage1_train.zip there, or run: course data fetch nuclei"
+        raise DataError(f"no folders <id>/images in {folder}", hint)
 
     def read(name: str) -> Example:
         image = read_image(folder / name / "images" / f"{name}.png")
@@ -215,7 +176,7 @@ def nuclei(folder: Path, split: str, task: str, labels_cache: Path | None = None
                 raise DataError(f"{file}: {mask.shape}, but its picture is {labels.shape}", "fetch the data set again")
             labels[mask > 0] = number
         if merged:
-            _write_atomically(Image.fromarray(labels), merged)
+            _write_atomically(merged, Image.fromarray(labels).save)
         return Example(image, instances=labels)
 
     return SegmentationDataset("nuclei", "real", split, CELL_CLASSES, choose(ids, split), read, task)
@@ -229,10 +190,7 @@ def cifar10(folder: Path, split: str, cache: Path) -> ClassificationDataset:
 
     Every tenth training picture is for validation: `"train"` 45,000, `"val"` 5,000, `"all"` both, `"test"` 10,000. The
     pictures are decoded once, into uint8 tensors in `cache`.
-
-    Raises:
-        DataError: the folder has another layout.
-        InputError: unknown split.
+    Raises DataError: the folder has another layout; InputError: unknown split.
     """
     if split not in (*SPLITS, "test"):
         raise InputError(f"split = {split!r} is not known", f"choose one of {', '.join(SPLITS)}, test")
@@ -240,24 +198,18 @@ def cifar10(folder: Path, split: str, cache: Path) -> ClassificationDataset:
     file = cache / f"{part}.safetensors"
     if not file.is_file():
         images, labels = _decode_cifar10(folder, part)
-        cache.mkdir(parents=True, exist_ok=True)
-        fresh = file.with_name(f".{part}-{os.getpid()}.new")
-        safetensors.torch.save_file({"images": images, "labels": labels}, fresh)
-        fresh.replace(file)
+        _write_atomically(file, partial(safetensors.torch.save_file, {"images": images, "labels": labels}))
     stored = safetensors.torch.load_file(file)
-    keep = torch.ones(len(stored["labels"]), dtype=torch.bool)
-    if split in ("train", "val"):
-        keep = (torch.arange(len(keep)) % 10 == 0) == (split == "val")
-    return ClassificationDataset(
-        stored["images"][keep], stored["labels"][keep], "cifar10", "real", split, CIFAR_CLASSES
-    )
+    tenth = torch.arange(len(stored["labels"])) % 10 == 0
+    keep = {"train": ~tenth, "val": tenth}.get(split, slice(None))
+    images, labels = stored["images"][keep], stored["labels"][keep]
+    return ClassificationDataset(images, labels, "cifar10", "real", split, CIFAR_CLASSES)
 
 
 def _decode_cifar10(folder: Path, part: str) -> tuple[Tensor, Tensor]:
     """Images uint8 `[N, 3, 32, 32]` and labels int64 `[N]` of `"train"` or `"test"`, in the publisher's layouts."""
-    if binaries := sorted(
-        folder.glob("cifar-10-batches-bin/data_batch_*.bin" if part == "train" else "*/test_batch.bin")
-    ):
+    batches = "data_batch_*.bin" if part == "train" else "test_batch.bin"
+    if binaries := sorted(folder.glob(f"cifar-10-batches-bin/{batches}")):
         rows = torch.from_numpy(np.concatenate([np.fromfile(file, np.uint8) for file in binaries])).reshape(-1, 3073)
         return rows[:, 1:].reshape(-1, 3, 32, 32).contiguous(), rows[:, 0].long()
     if (folder / "cifar-10-batches-py").is_dir():  # torchvision compares each file's MD5 before it opens it
@@ -275,11 +227,11 @@ def _decode_cifar10(folder: Path, part: str) -> tuple[Tensor, Tensor]:
 
 def drawn_shapes(split: str, count: int, seed: int, name: str) -> ClassificationDataset:
     """Drawn shapes and patterns of ten classes; each split draws its own."""
+    if split not in (*SPLITS, "test"):
+        raise InputError(f"split = {split!r} is not known", f"choose one of {', '.join(SPLITS)}, test")
     number = int(np.random.SeedSequence([seed, (*SPLITS, "test").index(split)]).generate_state(1)[0])
-    images, labels = draw_shapes(number, count)
-    return ClassificationDataset(
-        torch.from_numpy(images), torch.from_numpy(labels), name, "synthetic", split, SHAPE_CLASSES
-    )
+    images, labels = (torch.from_numpy(array) for array in synthetic.draw_shapes(number, count))
+    return ClassificationDataset(images, labels, name, "synthetic", split, synthetic.SHAPE_CLASSES)
 
 
 def image_folder(folder: Path, split: str, task: str, classes: Sequence[str] = CELL_CLASSES) -> SegmentationDataset:
@@ -288,61 +240,48 @@ def image_folder(folder: Path, split: str, task: str, classes: Sequence[str] = C
     Masks hold class ids, as grey levels or as palette indices; 255 is void. With two classes, a mask of 0 and 255 is
     read as background and foreground. The folder may instead hold `train/images`, `val/images` and so on; otherwise
     a fifth of the pictures is kept for validation.
-
-    Raises:
-        DataError: naming the file: a missing mask, another size, a colour mask, a label with no class.
+    Raises DataError, naming the file: a missing mask, another size, a colour mask, a label with no class.
     """
     own_split = split != "all" and (folder / split / "images").is_dir()
     root = folder / split if own_split else folder
-    if not (root / "images").is_dir() or not (root / "masks").is_dir():
-        raise DataError(
-            f"{root} has no folders images and masks",
-            "put pictures into images/, masks of the same name into masks/",
-        )
-    files = {path.stem: path for path in (root / "images").iterdir() if path.suffix.lower() in PICTURES}
+    images, masks = root / "images", root / "masks"
+    if not images.is_dir() or not masks.is_dir():
+        hint = "put pictures into images/, masks of the same name into masks/"
+        raise DataError(f"{root} has no folders images and masks", hint)
+    files = {path.stem: path for path in images.iterdir() if path.suffix.lower() in PICTURES}
     if not files:
-        raise DataError(f"no pictures in {root / 'images'}", f"the course reads {', '.join(PICTURES)}")
-    for stem in sorted(files):
-        if not (root / "masks" / f"{stem}.png").is_file():
-            raise DataError(f"{files[stem]} has no mask", f"expected {root / 'masks' / f'{stem}.png'}")
+        raise DataError(f"no pictures in {images}", f"the course reads {', '.join(PICTURES)}")
+    for name in sorted(files):
+        if not (masks / f"{name}.png").is_file():
+            raise DataError(f"{files[name]} has no mask", f"expected {masks / f'{name}.png'}")
 
     def read(name: str) -> Example:
         image = read_image(files[name])
-        mask = read_labels(root / "masks" / f"{name}.png", image.shape[:2])
+        mask = read_labels(masks / f"{name}.png", image.shape[:2])
         if len(classes) == 2 and set(np.unique(mask)) <= {0, 255}:
             mask = (mask > 0).astype(np.uint8)
-        stray = sorted(int(value) for value in np.unique(mask) if value >= len(classes) and value != IGNORE)
+        stray = set(np.unique(mask).tolist()) - {*range(len(classes)), IGNORE}
         if stray:
             raise DataError(
-                f"{root / 'masks' / f'{name}.png'}: labels {stray}, but there are only {len(classes)} classes",
+                f"{masks / f'{name}.png'}: labels {sorted(stray)}, but there are only {len(classes)} classes",
                 f"labels are 0..{len(classes) - 1}, and {IGNORE} for void; or name all classes with classes=[...]",
             )
         instances = root / "instances" / f"{name}.png"
         return Example(image, mask, read_labels(instances, image.shape[:2]) if instances.is_file() else None)
 
     ids = sorted(files) if own_split else choose(list(files), split)
-    return SegmentationDataset(folder.name, "real", split, classes, ids, read, task)
+    return SegmentationDataset(folder.name, "real", split, tuple(classes), ids, read, task)
 
 
 def drawn(
-    family: str,
-    split: str,
-    task: str,
-    *,
-    name: str | None = None,
-    count: int = 100,
-    size: tuple[int, int] = (128, 128),
-    seed: int = 0,
+    family: str, split: str, task: str, *, name: str | None = None, count: int = 100, size: Size = SIZE, seed: int = 0
 ) -> SegmentationDataset:
-    """Drawn scenes of a family, `"cells"` or `"streets"`; each split draws its own.
+    """Drawn scenes of a family, `"cells"` or `"streets"`; each split and each `seed` has its own.
 
-    Args:
-        name: what the scenes stand in for; the family itself by default.
-        count: number of scenes.
-        size: height and width in pixels.
-        seed: another seed gives other scenes.
+    `name`: what they stand in for, by default the family; `size`: height, width. Raises InputError: unknown split.
     """
-    draw, classes = {"cells": (draw_cells, CELL_CLASSES), "streets": (draw_streets, STREET_CLASSES)}[family]
+    draw = {"cells": synthetic.draw_cells, "streets": synthetic.draw_streets}[family]
+    classes = {"cells": CELL_CLASSES, "streets": synthetic.STREET_CLASSES}[family]
     if split not in SPLITS:
         raise InputError(f"split = {split!r} is not known", f"choose one of {', '.join(SPLITS)}")
 
@@ -356,31 +295,22 @@ def drawn(
 
 
 def read_image(file: Path) -> NDArray[np.uint8]:
-    """A picture as uint8 `[H, W, 3]`; grey becomes three equal channels, transparency is dropped.
-
-    Raises:
-        DataError: missing or damaged.
-    """
+    """A picture as uint8 `[H, W, 3]`: grey in three equal channels, transparency dropped. DataError if damaged."""
     return np.array(_open(file).convert("RGB"))
 
 
 def read_labels(file: Path, size: tuple[int, ...]) -> NDArray[Any]:
-    """Labels `[H, W]` of a grey (8 or 16 bit) or palette PNG: grey levels or palette indices, never colours.
+    """Levels or palette indices `[H, W]` of a grey (8 or 16 bit) or palette PNG.
 
-    Raises:
-        DataError: missing, damaged, in colour, or not of `size`.
+    Raises DataError: missing, damaged, in colour, or not of `size`.
     """
     picture = _open(file)
     if picture.mode not in ("1", "L", "P", "I", "I;16"):
-        raise DataError(
-            f"{file}: a colour picture ({picture.mode}), not labels",
-            "save class ids as a grey or palette PNG: 0 for the first class, 1 for the second, ...",
-        )
+        hint = "save class ids as a grey or palette PNG: 0 for the first class, 1 for the second, ..."
+        raise DataError(f"{file}: a colour picture ({picture.mode}), not labels", hint)
     labels = np.array(picture)
     if labels.shape != tuple(size):
-        raise DataError(
-            f"{file}: {labels.shape}, but its picture is {tuple(size)}", "save the mask at its picture's size"
-        )
+        raise DataError(f"{file}: {labels.shape}, but its picture is {tuple(size)}", "save it at its picture's size")
     return labels
 
 
@@ -388,17 +318,13 @@ def _open(file: Path) -> Image.Image:
     try:
         picture = Image.open(file)
         picture.load()
-    except (
-        OSError,
-        UnidentifiedImageError,
-        SyntaxError,
-    ) as error:  # Pillow raises SyntaxError on a broken PNG
+    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError on a broken PNG
         raise DataError(f"{file} cannot be read: {error}", "replace the file, or fetch the data set again") from error
     return picture
 
 
-def _write_atomically(picture: Image.Image, file: Path) -> None:
+def _write_atomically(file: Path, write: Callable[[Path], object]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    fresh = file.with_name(f".{file.stem}-{os.getpid()}-{uuid.uuid4().hex[:8]}.png")
-    picture.save(fresh)
+    fresh = file.with_name(f".{uuid.uuid4().hex}{file.suffix}")
+    write(fresh)
     fresh.replace(file)

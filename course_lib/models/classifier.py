@@ -43,6 +43,7 @@ class Classifier(nn.Module):
 
     def __init__(self, classes: int = 10, channels: Sequence[int] = (64, 160, 320), filters: int = 24) -> None:
         super().__init__()
+        self.mean: Tensor
         self.register_buffer("mean", torch.zeros(3, 1, 1))
         self.stem = nn.Conv2d(3, 2 * filters, 4, stride=2, padding=1, bias=False).requires_grad_(False)
         widths = (2 * filters, *channels)
@@ -51,7 +52,7 @@ class Classifier(nn.Module):
                 nn.Sequential(convolution(inputs, outputs, pool=True), Residual(*convolution(outputs, outputs)))
                 for inputs, outputs in pairwise(widths[:-1])
             ),
-            convolution(*widths[-2:], pool=True),
+            convolution(widths[-2], widths[-1], pool=True),
         )
         self.head = nn.Linear(channels[-1], classes, bias=False)
 
