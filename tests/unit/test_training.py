@@ -334,7 +334,10 @@ def test_interrupting_keeps_the_best_so_far(capsys):
 @pytest.mark.parametrize("at", [3, 4, 9])
 def test_loss_that_is_not_finite_stops_with_advice(at, value, said):
     steps = count(1)
-    loss = lambda logits, labels: F.cross_entropy(logits, labels) * (value if next(steps) == at else 1)  # noqa: E731
+
+    def loss(logits, labels):
+        return F.cross_entropy(logits, labels) * (value if next(steps) == at else 1)
+
     message = rf"loss is {said} at step {at}, at a learning rate near 0\.\d+\nWhat to do: lower the learning rate"
     with pytest.raises(TrainingError, match=message):
         run(loss=loss)

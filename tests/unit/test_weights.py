@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from course_lib import data, weights
-from course_lib.cli.weights import make
+from course_lib.cli.weights import list_, make
 from course_lib.errors import InputError, NotebookError
 from course_lib.models.classifier import Classifier
 from course_lib.training import TrainingError
@@ -89,3 +89,10 @@ def test_one_command_trains_and_publishes(tmp_path, monkeypatch):
 def test_make_lists_the_known_names():
     with pytest.raises(NotebookError, match=r"(?s)no weights are named 'unet'.*cifar_cnn"):
         make("unet")
+
+
+def test_list_reads_all_of_them(capsys):
+    list_()
+    printed = capsys.readouterr().out
+    assert all(f"{name}: sound" in printed for name in NAMES)
+    assert weights.card(NAMES[0])["sha256"] in printed
