@@ -6,6 +6,7 @@ they deserve, and an answer that agrees with one of them on every case gets that
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -301,11 +302,16 @@ def receptive_field(given: Any) -> Outcome:
             step *= stride if late else 1
         return seen
 
+    def last(layers: Any) -> int:
+        return sum((kernel - 1) * stride for (_, stride), (kernel, _) in pairwise(layers))
+
     classic = [(5, 1), (2, 2), (5, 1), (2, 2)]
     cases = [([(3, 1)] * 2,), (classic,), ([(4, 2), (3, 1), (2, 2), (3, 1)],), ([(7, 2), (3, 2)],), ([],)]
     mistakes = [
         (lambda ls: field([(k, 1) for k, _ in ls]), "strides are missing: a later layer's steps count in pixels."),
         (lambda ls: field(ls, late=False), "a layer's own stride acts after it: enlarge the step last."),
+        (lambda ls: 1 + field([(k + 1, s) for k, s in ls], 0), "a window of k pixels spans k - 1 steps."),
+        (lambda ls: field([(k, 1) for k, _ in ls[:1]]) + last(ls), "strides multiply: j grows by each."),
         (lambda ls: field(ls, first=0), "begin with 1: a value without any layer sees its own pixel."),
         (lambda ls: 1 + sum(k * s for k, s in ls), "use the recursion: r grows by (k - 1) j, then j by the stride."),
         (lambda ls: sum(k for k, _ in ls), "windows overlap: each adds (kernel - 1) steps, not the whole kernel."),
@@ -326,6 +332,11 @@ def cross_entropy(given: Any) -> Outcome:
         (naive, "right for small logits; large ones overflow, or leave log(0): use logsumexp, or log_softmax."),
         (lambda z, y: loss(z, y, reduction="sum"), "that is the sum over the batch; the mean is asked for."),
         (lambda z, y: loss(z, y, reduction="none"), "that is one loss a picture; take their mean."),
+        (lambda z, y: (z.logsumexp(1) - z[:, y]).mean(), "z[:, labels] mixes pictures: index the rows as well."),
+        (
+            lambda z, y: -z.log_softmax(0)[torch.arange(len(y)), y].mean(),
+            "the softmax runs over classes: dim 1, not 0.",
+        ),
         (lambda z, y: -loss(z, y), "the sign: log-sum-exp minus the logit of the true class."),
         (lambda z, y: loss(z.softmax(1), y), "softmax is taken twice: the logits themselves go in."),
         (lambda z, y: -z[torch.arange(len(y)), y].mean(), "the log-sum-exp over the classes is missing."),
@@ -350,6 +361,8 @@ def smooth(given: Any) -> Outcome:
             "eps is spread over all classes, the true one included.",
         ),
         (lambda y, c, e: targets(y, c, e, e, 1 - e), "eps is to be shared: eps / classes for each."),
+        (lambda y, c, e: targets(y, c, e, e, 1.0), "eps is to be shared: eps / classes for each."),
+        (lambda y, c, e: targets(y, c, e, true=1 + e / c), "take eps from the true class first: one_hot * (1 - eps)."),
         (lambda y, c, e: targets(y, c, 0.0), "that is one-hot: take eps from the true class and share it out."),
         (lambda y, c, e: targets(y, c, e, true=1.0), "the true class has to give up what the others get."),
     ]

@@ -47,6 +47,20 @@ def early(layers):
     return field
 
 
+def whole(layers):
+    field = step = 1
+    for kernel, stride in layers:
+        field, step = field + kernel * step, step * stride
+    return field
+
+
+def forgetful(layers):
+    field = step = 1
+    for kernel, stride in layers:
+        field, step = field + (kernel - 1) * step, stride
+    return field
+
+
 RIGHT = [
     (check.batch_shape, (8, 3, 96, 128)),
     (check.batch_shape, torch.Size([8, 3, 96, 128])),
@@ -142,6 +156,12 @@ WRONG = [
     (check.receptive_field, lambda ls: 1 + sum(k * s for k, s in ls), "use the recursion"),
     (check.receptive_field, lambda ls: sum(k for k, _ in ls), "windows overlap"),
     (check.receptive_field, early, "enlarge the step last"),
+    (check.receptive_field, whole, "spans k - 1 steps"),
+    (check.receptive_field, forgetful, "strides multiply"),
+    (check.cross_entropy, lambda z, y: (z.logsumexp(1) - z[:, y]).mean(), "mixes pictures"),
+    (check.cross_entropy, lambda z, y: -z.log_softmax(0).gather(1, y[:, None]).mean(), "dim 1, not 0"),
+    (check.smooth, lambda y, c, e: F.one_hot(y, c) * (1 - e) + e, "shared"),
+    (check.smooth, lambda y, c, e: F.one_hot(y, c) + e / c, "from the true class first"),
     (check.cross_entropy, lambda z, y: -z.softmax(1).gather(1, y[:, None]).log().mean(), "leave log(0)"),
     (
         check.cross_entropy,
