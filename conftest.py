@@ -17,6 +17,8 @@ os.environ |= {
     "COURSE_OFFLINE": "1",
     "MPLBACKEND": "agg",
 }
+if "PYTEST_XDIST_WORKER" in os.environ:  # threads of several workers, spinning on the same cores, stall each other
+    os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("COURSE_BUILD_DIR", tempfile.mkdtemp(prefix="course-test-"))
 MIRROR = Path(os.environ.get("COURSE_DATA_DIR") or ROOT.parent / "shared" / "data")
 
