@@ -48,9 +48,9 @@ def make(
     tensors = safetensors.torch.load_file(file)
     halves = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
     target = weights.folder() / file.name
+    if (size := sum(tensor.nbytes for tensor in halves.values())) > LARGEST:
+        raise NotebookError(f"{name} would have {size:,} bytes", f"at most {LARGEST:,} are published")
     training.save_weights(halves, target)
-    if target.stat().st_size > LARGEST:
-        raise NotebookError(f"{target} has {target.stat().st_size:,} bytes", f"at most {LARGEST:,} are published")
     command = f"course weights make {name}" + ("" if (profile, data) == ("lesson", "real") else " (shortened)")
     facts |= {"date": str(datetime.datetime.now(datetime.UTC).date()), "command": command}
     facts |= {"bytes": str(target.stat().st_size), "sha256": weights.checksum(target)}
