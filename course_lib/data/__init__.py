@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["load"]
 
 DRAWN = ("cells", "streets", "shapes")
-STAND_INS = {
-    "nuclei": "cells",
-    "cifar10": "shapes",
-}  # the real sets, each with the family of drawn scenes that stands in for it
+STAND_INS = {"nuclei": "cells", "cifar10": "shapes", "camvid": "streets", "voc": "streets", "cityscapes": "streets"}
+"""The real sets, each with the family of drawn scenes that stands in for it."""
 
 
 def load(
@@ -31,22 +29,23 @@ def load(
     mode: str = "auto",
     count: int | None = None,
     seed: int = 0,
-    size: tuple[int, int] = (128, 128),
+    size: tuple[int, int] | None = None,
     path: str | Path | None = None,
     classes: Sequence[str] | None = None,
 ) -> "CourseDataset":
     """Load one split of a data set.
 
     Args:
-        name: `"nuclei"` or `"cifar10"`; `"cells"`, `"streets"` or `"shapes"` (always drawn); `"folder"` (your own, see
-            `path`).
-        split: `"train"`, `"val"` or `"all"`; for classification `"test"` too.
+        name: `"nuclei"`, `"camvid"`, `"voc"`, `"cityscapes"` or `"cifar10"`; `"cells"`, `"streets"` or `"shapes"`
+            (always drawn); `"folder"` (your own, see `path`).
+        split: `"train"`, `"val"` or `"all"`; for CIFAR-10 and CamVid `"test"` too.
         task: `"semantic"` or `"instance"`; decides what a sample holds, except where a picture has one class.
         mode: `"real"`: the real set or an error. `"synthetic"`: its drawn stand-in. `"auto"`: the real set if a mirror,
             the cache or a download has it, else the stand-in, announced in a box.
         count: at most so many pictures, spread over the split; of drawn ones, how many (100 scenes, 4,000 shapes).
         seed: which scenes are drawn.
-        size: height and width of drawn scenes, in pixels.
+        size: height and width, in pixels, to which real pictures are resized (by default they keep their own) and at
+            which scenes are drawn (by default 128, 128).
         path: for `"folder"`: the folder that holds `images` and `masks`.
         classes: for `"folder"`: the names of the classes, background first.
 
@@ -60,7 +59,9 @@ def load(
         if path is None:
             raise InputError('load("folder") needs a path', 'call load("folder", path="my_pictures")')
         folder = Path(path).expanduser()
-        return readers.image_folder(folder, split, task, classes or readers.CELL_CLASSES).spread(count)
+        own = readers.image_folder(folder, split, task, classes or readers.CELL_CLASSES)
+        own.size = size
+        return own.spread(count)
     if name not in (*STAND_INS, *DRAWN):
         raise InputError(f"no data set named {name!r}", f"known: {', '.join([*STAND_INS, *DRAWN, 'folder'])}")
     if name in STAND_INS and mode != "synthetic":
@@ -68,7 +69,12 @@ def load(
             folder = store.folder(name)
             if name == "cifar10":
                 return readers.cifar10(folder, split, paths.cache_dir() / f"{folder.name}-tensors").spread(count)
-            return readers.nuclei(folder, split, task, paths.cache_dir() / f"{folder.name}-labels").spread(count)
+            if name == "nuclei":
+                found = readers.nuclei(folder, split, task, paths.cache_dir() / f"{folder.name}-labels")
+            else:
+                found = getattr(readers, name)(folder, split, task)
+            found.size = size
+            return found.spread(count)
         except DataError as error:
             if mode == "real":
                 raise
@@ -76,7 +82,7 @@ def load(
     family = STAND_INS.get(name, name)
     if family == "shapes":
         return readers.drawn_shapes(split, count or 4000, seed, name)
-    return readers.drawn(family, split, task, name=name, count=count or 100, size=size, seed=seed)
+    return readers.drawn(family, split, task, name=name, count=count or 100, size=size or readers.SIZE, seed=seed)
 
 
 def _announcement(name: str, error: DataError) -> str:

@@ -4,7 +4,8 @@ The whole set is decoded once and kept on the device as uint8; every pass draws 
 macOS, Windows and Colab, and is faster than worker processes while the set fits in memory.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,6 +53,8 @@ class Batches(_Passes):
         batch_size: samples a batch; the last batch of a pass may be smaller.
         crop: side S of the square crop, in pixels.
         augment: random order and flips, other crops at every pass.
+        transform: what else is to be done to each crop and its mask, such as
+            `v2.ColorJitter(0.2, 0.2)`: any transform of torchvision's v2, which leaves masks alone where it should.
         device: where the data lie and the batches are made.
         seed: the first pass's seed; each further pass differs, and the same seed repeats all of them.
 
@@ -66,6 +69,7 @@ class Batches(_Passes):
         *,
         crop: int = 128,
         augment: bool = True,
+        transform: Callable[..., Any] | None = None,
         device: torch.device | str = "cpu",
         seed: int = 0,
     ) -> None:
@@ -76,7 +80,8 @@ class Batches(_Passes):
         self._samples = [(image.to(device), mask.to(device, torch.uint8)) for image, mask in samples]
         fill = {tv_tensors.Image: 0, tv_tensors.Mask: IGNORE, "others": 0}
         flips = [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()] if augment else []
-        self._transform = v2.Compose([v2.RandomCrop(crop, pad_if_needed=True, fill=fill), *flips])
+        more = [transform] if transform else []
+        self._transform = v2.Compose([v2.RandomCrop(crop, pad_if_needed=True, fill=fill), *flips, *more])
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         generator, parts = self._pass(shuffle=self.augment)

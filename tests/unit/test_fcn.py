@@ -1,0 +1,90 @@
+"""The fully convolutional network: shapes, skips, the surgery's equality, and what happens without a network."""
+
+import pytest
+import torch
+import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from course_lib.errors import InputError
+from course_lib.models.classifier import Classifier
+from course_lib.models.fcn import FCN, VGG16, convolutionalise, pad_to_multiple, torchvision_model
+
+
+def small():
+    return Classifier(channels=(8, 12, 16), filters=4)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 70), st.sampled_from([2, 4, 8, 16]))
+def test_any_size_gives_logits_for_every_pixel(height, width, stride):
+    model = FCN(small(), 5, stride).eval()
+    assert model(torch.rand(2, 3, height, width)).shape == (2, 5, height, width)
+
+
+def test_at_first_every_class_is_as_likely():
+    assert not FCN(small(), 5)(torch.rand(1, 3, 32, 32)).any()
+
+
+def test_each_skip_adds_a_score_layer_and_its_map_matters():
+    for stride, layers in ((16, 1), (8, 2), (4, 3), (2, 4)):
+        model = FCN(small(), 5, stride)
+        assert len(model.scores) == layers
+        for score in model.scores:
+            nn.init.normal_(score.weight)
+        model(torch.rand(1, 3, 32, 32)).square().sum().backward()
+        assert all(score.weight.grad.any() for score in model.scores)
+
+
+def test_an_unknown_stride_lists_the_known():
+    with pytest.raises(InputError, match=r"stride 3[\s\S]*2, 4, 8, 16"):
+        FCN(small(), 5, 3)
+
+
+@given(st.integers(1, 4), st.integers(1, 3), st.booleans())
+def test_a_dense_layer_slides(channels, side, bias):
+    dense = nn.Linear(channels * side**2, 7, bias=bias)
+    maps = torch.rand(2, channels, side + 2, side + 3)
+    scores = convolutionalise(dense, side)(maps)
+    for row in range(3):
+        for column in range(4):
+            window = maps[:, :, row : row + side, column : column + side]
+            assert torch.allclose(scores[:, :, row, column], dense(window.flatten(1)), atol=1e-5)
+
+
+def test_a_side_that_cannot_be_is_named():
+    with pytest.raises(InputError, match="100 inputs are no maps of 3 x 3"):
+        convolutionalise(nn.Linear(100, 5), 3)
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.sampled_from([1, 2, 8]))
+def test_padding_repeats_the_edge(height, width, multiple):
+    image = torch.rand(1, 2, height, width)
+    padded = pad_to_multiple(image, multiple)
+    assert padded.shape[2] % multiple == padded.shape[3] % multiple == 0
+    assert max(padded.shape[2] - height, padded.shape[3] - width) < multiple
+    assert torch.equal(padded[..., :height, :width], image)
+    assert torch.equal(padded[..., -1, :width], image[..., -1, :])
+
+
+def test_vgg16_gives_fcn_32s_16s_and_8s(capsys):
+    backbone = VGG16(pretrained=False)
+    assert "random" in capsys.readouterr().out
+    for stride in (32, 16, 8):
+        assert FCN(backbone, 21, stride).eval()(torch.rand(1, 3, 40, 50)).shape == (1, 21, 40, 50)
+
+
+def test_without_a_network_weights_are_random_and_that_is_said(monkeypatch, capsys):
+    def unreachable(name, **options):
+        if options["weights"]:
+            raise OSError("<urlopen error: no route to host>")
+        return options
+
+    monkeypatch.setattr(torchvision.models, "get_model", unreachable)
+    monkeypatch.delenv("COURSE_OFFLINE", raising=False)
+    assert torchvision_model("fcn_resnet50") == {"weights": None, "weights_backbone": None}
+    assert "cannot be downloaded (<urlopen error: no route to host>); its weights are random" in capsys.readouterr().out
+    monkeypatch.setenv("COURSE_OFFLINE", "1")
+    assert torchvision_model("vgg16") == {"weights": None}
+    assert "random" in capsys.readouterr().out
