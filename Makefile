@@ -31,7 +31,7 @@ test: $(READY)
 lab: $(READY)
 	@$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
-BENCHES := $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py))
+BENCHES := $(filter-out common,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 
 bench: $(READY)
 	$(if $(filter $(BENCH),$(BENCHES)),,$(error name a measurement: make bench BENCH=NAME, NAME one of: $(BENCHES)))

@@ -10,36 +10,29 @@ seconds that the classic network took with the same seed. It times a few steps t
 
 import argparse
 import copy
-import datetime
-import json
-import os
-import platform
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 
-import matplotlib.pyplot as plt
+import common
 import torch
-import torchvision
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from course_lib import data, plots, training
+from course_lib import data, training
 from course_lib.data.batches import ClassificationBatches
 from course_lib.data.readers import ClassificationDataset
 from course_lib.models.classifier import Classifier
 
-RESULTS = Path(__file__).parent / "results"
-COARSE = {"channels": (48, 128, 256)}
-FINE = {"channels": (32, 128, 256), "filters": 12, "patch": 2}  # a longer run can afford the pictures' own resolution
-SHARES = {
-    "a third of the time": (1 / 3, COARSE),
-    "the same time": (1.0, COARSE),
-    "three times the time": (3.0, FINE),
+FINE = {"filters": 12, "patch": 2}  # a stem that keeps the pictures' own resolution
+SHARES = {  # each with the network that suits it
+    "a third of the time": (1 / 3, {"channels": (48, 128, 256)}),
+    "the same time": (1.0, {"channels": (24, 96, 192), **FINE}),
+    "three times the time": (3.0, {"channels": (32, 128, 256), **FINE}),
 }
 SIDE, SMALL = 32, 24  # of the pictures; and in the first 60 % of the epochs
 BATCH = 256
@@ -173,7 +166,7 @@ def main() -> None:
     parser.add_argument("--data", default="real", choices=["real", "synthetic"])
     parser.add_argument("--count", type=int, help="pictures to train on; all by default")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=common.RESULTS)
     options = parser.parse_args()
     device = torch.device(options.device)
     train = data.load("cifar10", "all", mode=options.data, count=options.count)
@@ -204,45 +197,10 @@ def main() -> None:
         for name, (share, shape) in SHARES.items():
             budget = share * seconds
             run(f"recipe, {name}", seed, budget, partial(recipe, train, budget=budget, shape=shape, seed=seed))
-    options.out.mkdir(parents=True, exist_ok=True)
-    result = {
-        "date": str(datetime.datetime.now(datetime.UTC).date()),
-        "machine": f"{describe(device)}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-        },
-        "command": f"make bench BENCH=cifar ({options.seeds} seeds, {len(train):,} pictures, {options.data})",
-        "entries": list(entries.values()),
-    }
-    (options.out / "cifar.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    draw(result, options.out / "cifar.png")
-    print(f"wrote {options.out / 'cifar.json'} and cifar.png")
-
-
-def describe(device: torch.device) -> str:
-    """The GPU's name, or the processor's."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")  # Linux; elsewhere Python knows the name
-    named = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return named[0] if info.is_file() and named else platform.processor()
-
-
-def draw(result: dict, file: Path) -> None:
-    """Accuracy over seconds, of the first seed."""
-    lines = {}
-    for entry in result["entries"]:
-        scores = [100 * value for value in entry["metrics"]["accuracy"]]
-        seconds, values = zip(*entry["curve"], strict=True)
-        name = f"{entry['name']}: {min(scores):.1f} to {max(scores):.1f} % over {len(scores)} seeds"
-        lines[name] = (seconds, [100 * value for value in values])
-    figure, axis = plt.subplots(figsize=(8, 4.2), layout="constrained")
-    plots.curves(lines, "CIFAR-10 (JPEG-coded) by the clock, first seed", axis, ylabel="test accuracy, %")
-    axis.set_xlabel("seconds of training")
-    figure.savefig(file, dpi=100)
-    plt.close(figure)
+    how = f"{options.seeds} seeds, {len(train):,} pictures, {options.data}"
+    common.write(options.out, "cifar", entries.values(), device, how)
+    title = "CIFAR-10 (JPEG-coded) by the clock, first seed"
+    common.draw(options.out / "cifar.png", entries.values(), "accuracy", title, 100, ylabel="test accuracy, %")
 
 
 if __name__ == "__main__":

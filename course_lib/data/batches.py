@@ -42,19 +42,20 @@ class _Passes:
 
 
 class Batches(_Passes):
-    """Iterate over `(images, masks)`: float32 `[B, 3, S, S]` in 0..1 and int64 `[B, S, S]`, void = 255.
+    """Iterate over `(images, masks)`: float32 `[B, 3, H, W]` in 0..1 and int64 `[B, H, W]`, void = 255.
 
-    Each sample is cropped at a random place; with `augment` it is also flipped at random, image and mask alike.
+    Each sample is cropped at a random place; with `augment` it is also mirrored at random, image and mask alike.
     Without, the order is the data set's and every pass repeats the same crops. Pictures smaller than the crop are
     padded with black, their masks with void, so that padding neither rewards nor punishes a model.
 
     Args:
         dataset: semantic samples `(tv_tensors.Image, tv_tensors.Mask)`.
         batch_size: samples a batch; the last batch of a pass may be smaller.
-        crop: side S of the square crop, in pixels.
-        augment: random order and flips, other crops at every pass.
+        crop: side of a square crop, or its height and width, in pixels.
+        augment: random order, other crops at every pass, half of them mirrored left to right.
         transform: what else is to be done to each crop and its mask, such as
-            `v2.ColorJitter(0.2, 0.2)`: any transform of torchvision's v2, which leaves masks alone where it should.
+            `v2.ColorJitter(0.2, 0.2)`, or `v2.RandomVerticalFlip()` where up and down are alike: any transform of
+            torchvision's v2, which leaves masks alone where it should.
         device: where the data lie and the batches are made.
         seed: the first pass's seed; each further pass differs, and the same seed repeats all of them.
 
@@ -67,7 +68,7 @@ class Batches(_Passes):
         dataset: Dataset,
         batch_size: int,
         *,
-        crop: int = 128,
+        crop: int | tuple[int, int] = 128,
         augment: bool = True,
         transform: Callable[..., Any] | None = None,
         device: torch.device | str = "cpu",
@@ -79,9 +80,8 @@ class Batches(_Passes):
             raise InputError("masks must be tv_tensors.Mask", "wrap them: a plain tensor is not flipped with its image")
         self._samples = [(image.to(device), mask.to(device, torch.uint8)) for image, mask in samples]
         fill = {tv_tensors.Image: 0, tv_tensors.Mask: IGNORE, "others": 0}
-        flips = [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()] if augment else []
-        more = [transform] if transform else []
-        self._transform = v2.Compose([v2.RandomCrop(crop, pad_if_needed=True, fill=fill), *flips, *more])
+        flip, more = [v2.RandomHorizontalFlip()] if augment else [], [transform] if transform else []
+        self._transform = v2.Compose([v2.RandomCrop(crop, pad_if_needed=True, fill=fill), *flip, *more])
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         generator, parts = self._pass(shuffle=self.augment)
