@@ -31,38 +31,21 @@ from course_lib.models.classifier import Classifier
 FINE = {"filters": 12, "patch": 2}  # a stem that keeps the pictures' own resolution
 SHARES = {  # each with the network that suits it
     "a third of the time": (1 / 3, {"channels": (48, 128, 256)}),
-    "the same time": (1.0, {"channels": (24, 96, 192), **FINE}),
-    "three times the time": (3.0, {"channels": (32, 128, 256), **FINE}),
+    "the same time": (1.0, {"channels": (24, 64, 128), **FINE}),
+    "three times the time": (3.0, {"channels": (32, 96, 192), **FINE}),
 }
 SIDE, SMALL = 32, 24  # of the pictures; and in the first 60 % of the epochs
 BATCH = 256
 
 
-class Clock:
-    """Seconds of training, and the accuracy measured at some of them."""
-
-    def __init__(self, test: ClassificationDataset, device: torch.device) -> None:
-        self.test, self.device, self.curve = test, device, list[list[float]]()
-        self.mirrored: float | None = None  # accuracy at the end, averaged over each picture and its mirror image
-        self.begin = perf_counter()
-
-    def seconds(self) -> float:
-        """Since the start, less the time that `measure` took."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        return perf_counter() - self.begin
-
-    def measure(self, forward: Callable[[Tensor], Tensor], keep: bool = True) -> float:
-        """Accuracy of `forward` on the test set, added to the curve if it is to `keep`; the clock stands still."""
-        now, hits = self.seconds(), 0
-        with torch.inference_mode():
-            for images, labels in zip(self.test.images.split(500), self.test.labels.split(500), strict=True):
-                answers = forward(images.to(self.device, memory_format=torch.channels_last) / 255)
-                hits += int((answers.argmax(1).cpu() == labels).sum())
-        if keep:
-            self.curve.append([round(now, 2), hits / len(self.test)])
-        self.begin = perf_counter() - now
-        return hits / len(self.test)
+def accuracy(forward: Callable[[Tensor], Tensor], test: ClassificationDataset, device: torch.device) -> float:
+    """Share of the pictures whose largest logit is that of their class."""
+    hits = 0
+    with torch.inference_mode():
+        for images, labels in zip(test.images.split(500), test.labels.split(500), strict=True):
+            answers = forward(images.to(device, memory_format=torch.channels_last) / 255)
+            hits += int((answers.argmax(1).cpu() == labels).sum())
+    return hits / len(test)
 
 
 class Pictures(Dataset):
@@ -80,7 +63,9 @@ class Pictures(Dataset):
         return self.transform(Image.fromarray(self.arrays[index])), self.labels[index]
 
 
-def classic(train: ClassificationDataset, clock: Clock, epochs: int = 2) -> int:
+def classic(
+    train: ClassificationDataset, test: ClassificationDataset, clock: common.Clock, epochs: int = 2
+) -> dict[str, float]:
     """Two convolutions, three dense layers, batches of 4 from two workers, SGD at 0.001 (LeNet; LeCun et al., 1998)."""
     pictures = DataLoader(Pictures(train), batch_size=4, shuffle=True, num_workers=2)
     net = nn.Sequential(
@@ -96,12 +81,19 @@ def classic(train: ClassificationDataset, clock: Clock, epochs: int = 2) -> int:
             loss.backward()
             optimiser.step()
             if number in quarters:
-                clock.measure(lambda x: net(2 * x - 1))
-    return epochs
+                clock.measure(lambda: accuracy(lambda x: net(2 * x - 1), test, clock.device))
+    return {"epochs": epochs}
 
 
-def recipe(train: ClassificationDataset, clock: Clock, budget: float, shape: dict, seed: int) -> int:
-    """What lesson 03 ends with, for as many epochs as fit into `budget` seconds; returns their number."""
+def recipe(
+    train: ClassificationDataset,
+    test: ClassificationDataset,
+    clock: common.Clock,
+    budget: float,
+    shape: dict,
+    seed: int,
+) -> dict[str, float]:
+    """What lesson 03 ends with, for as many epochs as fit into `budget` seconds; also scored with mirror images."""
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, label_smoothing=0.1)
@@ -126,13 +118,13 @@ def recipe(train: ClassificationDataset, clock: Clock, budget: float, shape: dic
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         with torch.autocast(clock.device.type, dtype=precision, enabled=precision is not None):
-            return {"accuracy": clock.measure(model)}
+            return {"accuracy": clock.measure(lambda: accuracy(model, test, clock.device))}
 
     run = {"epochs": epochs, "optimiser": sgd, "precision": precision}
     training.fit(net, batches, loss, evaluate=evaluate, metric="epoch", **run)  # the best epoch is the last
     with torch.autocast(clock.device.type, dtype=precision, enabled=precision is not None):
-        clock.mirrored = clock.measure(lambda x: net(x).softmax(1) + net(x.flip(3)).softmax(1), keep=False)
-    return epochs
+        both = accuracy(lambda x: net(x).softmax(1) + net(x.flip(3)).softmax(1), test, clock.device)
+    return {"epochs": epochs, "mirrored": both}
 
 
 def stages(epochs: int) -> list[int]:
@@ -155,7 +147,7 @@ def time_of_step(
         loss(logits.float(), batch[1]).backward()
         sgd.step()
         sgd.zero_grad()
-        laps.append(float(logits.sum() * 0) + perf_counter() - start)  # reading a number waits for a GPU
+        laps.append(float(logits.detach().sum() * 0) + perf_counter() - start)  # reading a number waits for a GPU
     return sorted(laps)[2]
 
 
@@ -173,30 +165,22 @@ def main() -> None:
     test = data.load("cifar10", "test", mode=options.data, count=options.count)
     entries: dict[str, dict] = {}
 
-    def run(name: str, seed: int, budget: float | None, method: Callable[..., int]) -> float:
+    def run(name: str, seed: int, budget: float | None, method: Callable[..., dict[str, float]]) -> float:
         torch.manual_seed(seed)
-        clock = Clock(test, device)
-        epochs = method(clock=clock)
-        seconds, accuracy = clock.curve[-1]
-        entry = entries.setdefault(
-            name, {"name": name, "dataset": repr(train), "budget_seconds": [], "train_seconds": [], "epochs": []}
-        )
-        scores = entry.setdefault("metrics", {}).setdefault("accuracy", [])
-        entry["budget_seconds"].append(budget and round(budget, 1))
-        entry["train_seconds"].append(seconds)
-        entry["epochs"].append(epochs)
-        scores.append(accuracy)
-        if clock.mirrored is not None:
-            entry["metrics"].setdefault("accuracy_mirrored", []).append(clock.mirrored)
-        entry.setdefault("curve", clock.curve)  # of the first seed
-        print(f"seed {seed}, {name}: {accuracy:.1%} in {seconds:.0f} s, {epochs} epochs", flush=True)
+        clock = common.Clock(device)
+        told = method(train, test, clock)
+        seconds, score = clock.curve[-1]
+        entry = entries.setdefault(name, common.entry(name, repr(train), clock.curve))
+        scores = {"accuracy": score} | ({"accuracy_mirrored": told["mirrored"]} if "mirrored" in told else {})
+        common.add(entry, budget, seconds, scores, epochs=told["epochs"])
+        print(f"seed {seed}, {name}: {score:.1%} in {seconds:.0f} s, {told['epochs']} epochs", flush=True)
         return seconds
 
     for seed in range(options.seeds):
-        seconds = run("classic CNN, batch 4", seed, None, partial(classic, train))
+        seconds = run("classic CNN, batch 4", seed, None, classic)
         for name, (share, shape) in SHARES.items():
             budget = share * seconds
-            run(f"recipe, {name}", seed, budget, partial(recipe, train, budget=budget, shape=shape, seed=seed))
+            run(f"recipe, {name}", seed, budget, partial(recipe, budget=budget, shape=shape, seed=seed))
     how = f"{options.seeds} seeds, {len(train):,} pictures, {options.data}"
     common.write(options.out, "cifar", entries.values(), device, how)
     title = "CIFAR-10 (JPEG-coded) by the clock, first seed"

@@ -4,8 +4,10 @@ import datetime
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from time import perf_counter
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
@@ -14,6 +16,42 @@ import torchvision
 from course_lib import plots
 
 RESULTS = Path(__file__).parent / "results"
+
+
+class Clock:
+    """Seconds of training, and the score at some of them."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.curve, self.begin = device, list[list[float]](), perf_counter()
+
+    def seconds(self) -> float:
+        """Since the start, less the time that `measure` took."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return perf_counter() - self.begin
+
+    def measure(self, score: Callable[[], float]) -> float:
+        """What `score()` returns, added to the curve; meanwhile the clock stands still."""
+        now = self.seconds()
+        value = score()
+        self.curve.append([round(now, 2), value])
+        self.begin = perf_counter() - now
+        return value
+
+
+def entry(name: str, dataset: str, curve: list) -> dict[str, Any]:
+    """A method on a data set, without results yet; `curve` is that of the first seed."""
+    lists: dict[str, list] = {"budget_seconds": [], "train_seconds": []}
+    return {"name": name, "dataset": dataset, **lists, "metrics": {}, "curve": curve}
+
+
+def add(entry: dict[str, Any], budget: float | None, seconds: float, scores: Mapping[str, float], **more: Any) -> None:
+    """Add the result of one more seed to an entry."""
+    entry["budget_seconds"].append(budget and round(budget, 1))
+    entry["train_seconds"].append(seconds)
+    for place, values in ((entry["metrics"], scores), (entry, more)):
+        for key, value in values.items():
+            place.setdefault(key, []).append(value)
 
 
 def write(folder: Path, name: str, entries: Iterable[dict], device: torch.device, how: str) -> None:

@@ -25,9 +25,11 @@ def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None, 
         InputError: shapes do not fit.
     """
     _check(logits, target)
+    logits, valid = logits.float(), target != IGNORE  # half precision cannot count a picture's pixels
+    weight = None if weight is None else weight.to(logits)
     total = F.cross_entropy(logits, target, weight, ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing)
-    weights = torch.ones_like(logits[0, :, 0, 0]) if weight is None else weight
-    return total / weights[target[target != IGNORE]].sum().clip(min=1e-12)
+    counted = valid if weight is None else weight[target * valid] * valid
+    return total / counted.sum(dtype=torch.float32).clip(min=1e-12)
 
 
 def focal(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
@@ -35,7 +37,7 @@ def focal(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
 
     Lin et al.: Focal loss for dense object detection, 2017; here with a softmax over all classes.
     """
-    picked, valid = _true_class(logits.log_softmax(1), target)
+    picked, valid = _true_class(logits.log_softmax(1, dtype=torch.float32), target)
     hard = (1 - picked.exp()).clip(min=1e-12) ** gamma  # a power below 1 has no slope at 0
     return -(hard * picked * valid).sum() / valid.sum().clip(min=1)
 
@@ -43,8 +45,9 @@ def focal(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
 def dice(logits: Tensor, target: Tensor) -> Tensor:
     """1 - the Dice coefficient, with probabilities for the prediction; averaged over the classes in `target`: 0 to 1.
 
-    Milletari et al.: V-Net, 2016. Sums run over the whole batch, so that a class that one picture lacks does no harm;
-    a class that all of them lack is left out.
+    Drozdzal et al.: The importance of skip connections in biomedical image segmentation, 2016 (V-Net, of the same year,
+    sums squares). Sums run over the whole batch, so that a class that one picture lacks does no harm; a class that all
+    of them lack is left out.
     """
     probabilities, truth = _pair(logits, target)
     both, sizes = (probabilities * truth).sum((0, 2, 3)), (probabilities + truth).sum((0, 2, 3))
@@ -67,17 +70,25 @@ def l2(logits: Tensor, target: Tensor) -> Tensor:
 def class_weights(counts: Tensor) -> Tensor:
     """Median-frequency weights `[C]` from pixel counts `[C]`: the rarer a class, the more its pixels count.
 
-    Eigen and Fergus, 2015, over the whole set: the median of the class frequencies, divided by each. A class without a
-    pixel weighs 0.
+    The median of the class frequencies, divided by each. Eigen and Fergus, 2015, count a frequency only in pictures
+    that show the class; here it is counted over the whole set. A class without a pixel weighs 0.
     """
-    shares = counts.double() / counts.sum()
-    return torch.where(counts > 0, shares[counts > 0].median() / shares.clip(min=1e-12), 0.0).float()
+    shares = counts / counts.sum()
+    return torch.where(counts > 0, shares[counts > 0].quantile(0.5) / shares.clip(min=1e-12), 0.0)
 
 
 def _check(logits: Tensor, target: Tensor) -> None:
     if logits.ndim != 4 or target.shape != (len(logits), *logits.shape[2:]):
         shapes = f"logits {tuple(logits.shape)} and target {tuple(target.shape)}"
         raise InputError(f"{shapes} do not fit", "give logits [B, C, H, W] and class ids [B, H, W]")
+    if target.dtype != torch.int64 or logits.shape[1] < 2:
+        given = f"{logits.shape[1]} channels of logits and a target of {target.dtype}"
+        raise InputError(f"{given} do not fit", "give a channel for each class, background too, and int64 ids")
+    if target.device.type == "cpu" and target.numel():  # on a GPU, looking would make it wait at every step
+        low, high = int(target.min()), int((target * (target != IGNORE)).max())
+        if low < 0 or high >= logits.shape[1]:
+            advice = f"a mask saved as 0 and 255 must become 0 and 1; void is {IGNORE}"
+            raise InputError(f"the target holds ids from {low} to {high}, outside 0..{logits.shape[1] - 1}", advice)
 
 
 def _true_class(values: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,4 +103,4 @@ def _pair(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     _check(logits, target)
     valid = (target != IGNORE)[:, None]
     truth = F.one_hot(target * valid[:, 0], logits.shape[1]).movedim(-1, 1)
-    return logits.softmax(1) * valid, truth * valid
+    return logits.softmax(1, dtype=torch.float32) * valid, truth * valid

@@ -41,20 +41,8 @@ class ConfusionMatrix:
         Raises:
             InputError: shapes differ, or an id lies outside 0..C-1.
         """
-        predicted, true = _ids(prediction), _ids(truth)
-        if predicted.shape != true.shape:
-            raise InputError(
-                f"prediction {tuple(predicted.shape)} and truth {tuple(true.shape)} differ in shape",
-                "give class ids per pixel: argmax the logits over the class dimension first",
-            )
-        valid = true != self.ignore_index
+        predicted, true, valid = _pair(prediction, truth, self.num_classes, self.ignore_index)
         predicted, true = predicted[valid], true[valid]
-        for name, ids in (("prediction", predicted), ("truth", true)):
-            if ids.numel() and not (int(ids.min()) >= 0 and int(ids.max()) < self.num_classes):
-                raise InputError(
-                    f"{name} holds ids from {int(ids.min())} to {int(ids.max())}, outside 0..{self.num_classes - 1}",
-                    f"a mask saved as 0 and 255 must become 0 and 1; void is {self.ignore_index}",
-                )
         pairs = torch.bincount(true * self.num_classes + predicted, minlength=self.num_classes**2)
         self.counts += pairs.reshape(self.num_classes, self.num_classes).cpu()
 
@@ -101,11 +89,10 @@ class BoundaryIoU:
         """int64 `[2, C]`: pixels in both rims, pixels in either."""
 
     def update(self, prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor) -> None:
-        """Add one or more pictures: class ids `[H, W]` or `[B, H, W]`. InputError: shapes differ."""
-        predicted, true = _ids(prediction), _ids(truth)
-        if predicted.shape != true.shape:
-            raise InputError(f"prediction {tuple(predicted.shape)} and truth {tuple(true.shape)} differ in shape")
-        one, other = (self._rims(ids) & (true != IGNORE).unsqueeze(-3) for ids in (predicted, true))
+        """Add one or more pictures: class ids `[H, W]` or `[B, H, W]`. InputError: as for a confusion matrix."""
+        predicted, true, valid = _pair(prediction, truth, self.counts.shape[1], IGNORE)
+        # void on both sides: it must not make a rim in the truth that the prediction cannot have
+        one, other = (self._rims(torch.where(valid, ids, IGNORE)) for ids in (predicted, true))
         pixels = [rims.movedim(-3, 0).flatten(1).sum(1).cpu() for rims in (one & other, one | other)]
         self.counts += torch.stack(pixels)
 
@@ -128,7 +115,8 @@ def image_iou(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor, ignore_
     """
     predicted, true = _ids(prediction), _ids(truth)
     if predicted.shape != true.shape:
-        raise InputError(f"prediction {tuple(predicted.shape)} and truth {tuple(true.shape)} differ in shape")
+        shapes = f"prediction {tuple(predicted.shape)} and truth {tuple(true.shape)}"
+        raise InputError(f"{shapes} differ in shape", "compare masks of the same picture")
     valid = true != ignore_index
     foreground, wanted = (predicted > 0) & valid, (true > 0) & valid
     union = int((foreground | wanted).sum())
@@ -217,6 +205,24 @@ def to_masks(labels: ArrayLike | Tensor) -> NDArray[np.uint8]:
     array = np.asarray(labels)
     ids = np.unique(array)
     return (array == ids[ids > 0, None, None]).astype(np.uint8)
+
+
+def _pair(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor, classes: int, void: int) -> tuple[Tensor, ...]:
+    """Both as int64, and where the truth is not void; InputError: shapes differ, or an id is outside 0..classes-1."""
+    predicted, true = _ids(prediction), _ids(truth)
+    if predicted.shape != true.shape:
+        raise InputError(
+            f"prediction {tuple(predicted.shape)} and truth {tuple(true.shape)} differ in shape",
+            "give class ids per pixel: argmax the logits over the class dimension first",
+        )
+    valid = true != void
+    for name, ids in (("prediction", predicted[valid]), ("truth", true[valid])):
+        if ids.numel() and not (int(ids.min()) >= 0 and int(ids.max()) < classes):
+            raise InputError(
+                f"{name} holds ids from {int(ids.min())} to {int(ids.max())}, outside 0..{classes - 1}",
+                f"a mask saved as 0 and 255 must become 0 and 1; void is {void}",
+            )
+    return predicted, true, valid
 
 
 def _ids(labels: ArrayLike | Tensor) -> Tensor:

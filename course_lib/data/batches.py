@@ -53,9 +53,9 @@ class Batches(_Passes):
         batch_size: samples a batch; the last batch of a pass may be smaller.
         crop: side of a square crop, or its height and width, in pixels.
         augment: random order, other crops at every pass, half of them mirrored left to right.
-        transform: what else is to be done to each crop and its mask, such as
-            `v2.ColorJitter(0.2, 0.2)`, or `v2.RandomVerticalFlip()` where up and down are alike: any transform of
-            torchvision's v2, which leaves masks alone where it should.
+        transform: what else is to be done to each uint8 crop and its mask, such as `v2.ColorJitter(0.2, 0.2)`, or
+            `v2.RandomVerticalFlip()` where up and down are alike: a transform of torchvision's v2. One that moves in
+            pixels from outside, such as a rotation, needs `fill={Image: 0, Mask: 255, "others": 0}`.
         device: where the data lie and the batches are made.
         seed: the first pass's seed; each further pass differs, and the same seed repeats all of them.
 
@@ -74,11 +74,13 @@ class Batches(_Passes):
         device: torch.device | str = "cpu",
         seed: int = 0,
     ) -> None:
-        samples = [dataset[i] for i in range(len(dataset))]  # type: ignore[arg-type]
-        super().__init__(len(samples), batch_size, augment, seed)
-        if not all(isinstance(mask, tv_tensors.Mask) for _, mask in samples):
-            raise InputError("masks must be tv_tensors.Mask", "wrap them: a plain tensor is not flipped with its image")
-        self._samples = [(image.to(device), mask.to(device, torch.uint8)) for image, mask in samples]
+        super().__init__(len(dataset), batch_size, augment, seed)  # type: ignore[arg-type]
+        self._samples, self._device = [], torch.device(device)
+        for image, mask in (dataset[i] for i in range(self.count)):
+            if not isinstance(mask, tv_tensors.Mask):
+                advice = 'load with task="semantic", or wrap them: a plain tensor is not flipped with its image'
+                raise InputError("masks must be tv_tensors.Mask", advice)
+            self._samples.append((image.to(device), mask.to(device, torch.uint8)))
         fill = {tv_tensors.Image: 0, tv_tensors.Mask: IGNORE, "others": 0}
         flip, more = [v2.RandomHorizontalFlip()] if augment else [], [transform] if transform else []
         self._transform = v2.Compose([v2.RandomCrop(crop, pad_if_needed=True, fill=fill), *flip, *more])
@@ -86,12 +88,15 @@ class Batches(_Passes):
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         generator, parts = self._pass(shuffle=self.augment)
         for part in parts:
-            with torch.random.fork_rng(devices=[]):  # v2 draws from the global generator; the caller's stays untouched
-                torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+            gpus = [self._device] if self._device.type == "cuda" else []
+            with torch.random.fork_rng(gpus):  # v2 draws from the global generators; the caller's stay untouched
+                number = int(torch.randint(2**31, (1,), generator=generator))
+                for each in (torch.default_generator, *(torch.cuda.default_generators[gpu.index or 0] for gpu in gpus)):
+                    each.manual_seed(number)
                 chosen = [self._transform(*self._samples[i]) for i in part.tolist()]
             images, masks = zip(*chosen, strict=True)
             yield (
-                torch.stack(images).as_subclass(Tensor).float() / 255,
+                v2.functional.to_dtype(torch.stack(images).as_subclass(Tensor), torch.float32, scale=True),
                 torch.stack(masks).as_subclass(Tensor).long(),
             )
 

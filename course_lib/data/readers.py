@@ -7,7 +7,7 @@ import hashlib
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 import torchvision
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
@@ -250,35 +250,51 @@ def drawn_shapes(split: str, count: int, seed: int, name: str) -> Classification
 def image_folder(folder: Path, split: str, task: str, classes: Sequence[str] = CELL_CLASSES) -> SegmentationDataset:
     """Your own pictures: `images/NAME.png` (or .jpg, .tif, ...) with `masks/NAME.png`, optionally `instances/NAME.png`.
 
-    Masks hold class ids, as grey levels or as palette indices; 255 is void. With two classes, a mask of 0 and 255 is
-    read as background and foreground. The folder may instead hold `train/images`, `val/images` and so on; otherwise
-    a fifth of the pictures is kept for validation.
+    Masks hold class ids, as grey levels or as palette indices; 255 is void. With two classes, masks that all hold 0 and
+    255 alone are read as background and foreground. The folder may instead hold `train/images`, `val/images` and so
+    on; otherwise a fifth of the pictures is kept for validation.
     Raises DataError, naming the file: a missing mask, another size, a colour mask, a label with no class.
     """
-    own_split = split != "all" and (folder / split / "images").is_dir()
-    root = folder / split if own_split else folder
-    images, masks = root / "images", root / "masks"
-    if not images.is_dir() or not masks.is_dir():
-        hint = "put pictures into images/, masks of the same name into masks/"
-        raise DataError(f"{root} has no folders images and masks", hint)
-    files = {path.stem: path for path in images.iterdir() if path.suffix.lower() in PICTURES}
+    _known_split(split, "test")
+    parts = [folder / part for part in (("train", "val", "test") if split == "all" else (split,))]
+    roots = [part for part in parts if (part / "images").is_dir()] or [folder]
+    files: dict[str, tuple[Path, Path]] = {}
+    for root in roots:
+        if not (root / "images").is_dir() or not (root / "masks").is_dir():
+            hint = "put pictures into images/, masks of the same name into masks/"
+            raise DataError(f"{root} has no folders images and masks", hint)
+        for path in (root / "images").glob("[!.]*"):
+            if path.suffix.lower() in PICTURES:
+                files[path.stem if len(roots) == 1 else f"{root.name}/{path.stem}"] = path, root
     if not files:
-        raise DataError(f"no pictures in {images}", f"the course reads {', '.join(PICTURES)}")
-    for name in sorted(files):
-        if not (masks / f"{name}.png").is_file():
-            raise DataError(f"{files[name]} has no mask", f"expected {masks / f'{name}.png'}")
+        raise DataError(f"no pictures in {roots[0] / 'images'}", f"the course reads {', '.join(PICTURES)}")
+    for path, root in files.values():
+        if not (root / "masks" / f"{path.stem}.png").is_file():
+            raise DataError(f"{path} has no mask", f"expected {root / 'masks' / f'{path.stem}.png'}")
+
+    @cache
+    def black_and_white() -> bool:
+        """Whether every mask holds 0 and 255 alone: then 255 is the foreground, and void where one has a 1."""
+        masks = (np.asarray(_open(root / "masks" / f"{path.stem}.png")) for path, root in files.values())
+        return len(classes) == 2 and all(set(np.unique(mask)) <= {0, 255} for mask in masks)
 
     def read(name: str) -> Example:
-        image = read_image(files[name])
-        mask = read_labels(masks / f"{name}.png", image.shape[:2])
-        if len(classes) == 2 and set(np.unique(mask)) <= {0, 255}:
+        path, root = files[name]
+        image, file = read_image(path), root / "masks" / f"{path.stem}.png"
+        mask = read_labels(file, image.shape[:2])
+        if black_and_white():
             mask = (mask > 0).astype(np.uint8)
         hint = f"labels are 0..{len(classes) - 1}, and {IGNORE} for void; or name all classes with classes=[...]"
-        mask = _translated(mask, {IGNORE: IGNORE} | {i: i for i in range(len(classes))}, masks / f"{name}.png", hint)
-        instances = root / "instances" / f"{name}.png"
+        mask = _translated(mask, {IGNORE: IGNORE} | {i: i for i in range(len(classes))}, file, hint)
+        instances = root / "instances" / f"{path.stem}.png"
         return Example(image, mask, read_labels(instances, image.shape[:2]) if instances.is_file() else None)
 
-    ids = sorted(files) if own_split else choose(list(files), split)
+    ids = sorted(files) if roots != [folder] else choose(list(files), split)
+    if not ids:  # of a few pictures, chance may keep none
+        raise DataError(
+            f"none of the {len(files)} pictures in {folder / 'images'} falls to split {split!r}",
+            "choose yourself: put them into train/images and val/images, with masks beside",
+        )
     return SegmentationDataset(folder.name, "real", split, tuple(classes), ids, read, task)
 
 
@@ -290,7 +306,9 @@ def camvid(folder: Path, split: str, task: str) -> SegmentationDataset:
     _known_split(split, "test")
     root = next((found.parent for found in folder.glob("**/trainannot")), folder)
     parts = ("train", "val", "test") if split == "all" else (split,)
-    pairs = {file.stem: (file, root / f"{part}annot" / file.name) for part in parts for file in root.glob(f"{part}/*")}
+    pairs = {
+        file.stem: (file, root / f"{part}annot" / file.name) for part in parts for file in root.glob(f"{part}/*.png")
+    }
     if not pairs:
         hint = "a mirror may hold a part of the set; else fetch it again: course data fetch camvid"
         raise DataError(f"{root} has no pictures for split {split!r}", hint)
@@ -387,8 +405,16 @@ def drawn(
 
 
 def read_image(file: Path) -> NDArray[np.uint8]:
-    """A picture as uint8 `[H, W, 3]`: grey in three equal channels, transparency dropped. DataError if damaged."""
-    return np.array(_open(file).convert("RGB"))
+    """A picture as uint8 `[H, W, 3]`: grey in three equal channels, transparency dropped, a photograph turned upright.
+
+    Grey levels of 16 bits are stretched to 0..255, darkest to brightest. Raises DataError: damaged.
+    """
+    picture = ImageOps.exif_transpose(_open(file))
+    if picture.mode.startswith(("I", "F")):  # microscopes; Pillow would clip at 255
+        levels = np.asarray(picture, np.float32)
+        levels = (levels - levels.min()) / max(float(np.ptp(levels)), 1e-12)
+        picture = Image.fromarray((255 * levels).round().astype(np.uint8))
+    return np.array(picture.convert("RGB"))
 
 
 def read_labels(file: Path, size: tuple[int, ...]) -> NDArray[Any]:
@@ -400,7 +426,7 @@ def read_labels(file: Path, size: tuple[int, ...]) -> NDArray[Any]:
     if picture.mode not in ("1", "L", "P", "I", "I;16"):
         hint = "save class ids as a grey or palette PNG: 0 for the first class, 1 for the second, ..."
         raise DataError(f"{file}: a colour picture ({picture.mode}), not labels", hint)
-    labels = np.array(picture)
+    labels = np.array(picture, np.uint8 if picture.mode == "1" else None)
     if labels.shape != tuple(size):
         raise DataError(f"{file}: {labels.shape}, but its picture is {tuple(size)}", "save it at its picture's size")
     return labels

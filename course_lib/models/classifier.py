@@ -38,7 +38,7 @@ class Classifier(nn.Module):
         channels: of the stages' outputs.
         filters: of the stem; it has their negatives too, since an activation keeps only one sign.
         patch: side of the stem's windows; its stride is half of that. 4 halves the picture's sides; 2, with at most 12
-            filters, keeps them: four times the work, and better answers.
+            filters, keeps them but for a row and a column: four times the work, and better answers.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(channels[-1], classes, bias=False)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Feature maps of the stem and of each stage, finest first: `[B, channels, H / stride, W / stride]`."""
+        """Maps of the stem and of each stage, finest first: `[B, channels, H / stride, W / stride]` (patch 4)."""
         maps = [F.gelu(self.stem(images - self.mean))]
         for stage in self.stages:
             maps.append(stage(maps[-1]))

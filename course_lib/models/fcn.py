@@ -3,7 +3,9 @@
 Long, Shelhamer, Darrell: Fully convolutional networks for semantic segmentation, 2015.
 """
 
+import inspect
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -31,7 +33,8 @@ class FCN(nn.Module):
     """Pictures `[B, 3, H, W]` in 0..1, of any size -> logits `[B, classes, H, W]`.
 
     A 1x1 convolution scores the coarsest map; the scores are doubled in size, those of the next finer map are added,
-    and so on; the last are enlarged to the picture. On VGG-16, strides of 32, 16 and 8 are FCN-32s, FCN-16s and FCN-8s.
+    and so on; the last are enlarged to the picture. On VGG-16, strides of 32, 16 and 8 are FCN-32s, FCN-16s and FCN-8s,
+    without the two wide layers that the authors kept from its dense head.
 
     Args:
         backbone: gives the maps.
@@ -53,9 +56,14 @@ class FCN(nn.Module):
             nn.init.zeros_(weights)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits for each pixel."""
+        """Logits for each pixel. InputError: the backbone's maps are not as large as their strides say."""
         height, width = images.shape[-2:]
-        maps = self.backbone.features(pad_to_multiple(images, self.backbone.strides[-1]))
+        images = pad_to_multiple(images, self.backbone.strides[-1])
+        maps = self.backbone.features(images)
+        for stride, each in zip(self.backbone.strides, maps, strict=True):
+            if each.shape[2] * stride != images.shape[2]:
+                rows = f"the map of stride {stride} has {each.shape[2]} rows for a picture of {images.shape[2]}"
+                raise InputError(rows, "take a backbone that pads its convolutions, such as Classifier(patch=4)")
         *finer, total = [score(each) for score, each in zip(self.scores, maps[-len(self.scores) :], strict=True)]
         for scores in reversed(finer):
             total = F.interpolate(total, scale_factor=2, mode="bilinear") + scores
@@ -92,15 +100,23 @@ class VGG16(nn.Module):
 
 def torchvision_model(name: str, pretrained: bool = True) -> Any:
     """A network of torchvision, such as `"vgg16"` or `"fcn_resnet50"`; says so where its weights are random."""
-    if pretrained and not paths.offline():
+    file = torchvision.models.get_model_weights(name).DEFAULT.url.rpartition("/")[2]
+    here = Path(torch.hub.get_dir(), "checkpoints", file).is_file()
+    reason = (
+        "no trained weights were asked for"
+        if not pretrained
+        else "its trained weights are not here, and downloads are off"
+    )
+    if pretrained and (here or not paths.offline()):
         try:
             return torchvision.models.get_model(name, weights="DEFAULT")
-        except OSError as error:  # URLError among them
-            print(f"{name}: the trained weights cannot be downloaded ({error}); its weights are random")
-    else:
-        print(f"{name}: no download was asked for; its weights are random, and so are its answers")
-    bare = {"weights_backbone": None} if name.startswith(("fcn", "deeplab", "lraspp")) else {}
-    return torchvision.models.get_model(name, weights=None, **bare)
+        except (OSError, RuntimeError) as error:  # no network; or what came is not what was published
+            reason = f"its trained weights cannot be had ({error})"
+    print(f"{name}: {reason}; its weights are random, and so are its answers")
+    parts = inspect.signature(torchvision.models.get_model_builder(name)).parameters
+    return torchvision.models.get_model(
+        name, weights=None, **{"weights_backbone": None} if "weights_backbone" in parts else {}
+    )
 
 
 def convolutionalise(dense: nn.Linear, side: int = 1) -> nn.Conv2d:
@@ -110,7 +126,8 @@ def convolutionalise(dense: nn.Linear, side: int = 1) -> nn.Conv2d:
     """
     if dense.in_features % side**2:
         raise InputError(f"{dense.in_features} inputs are no maps of {side} x {side}", "name the side of the last map")
-    layer = nn.Conv2d(dense.in_features // side**2, dense.out_features, side, bias=dense.bias is not None)
+    channels = dense.in_features // side**2
+    layer = nn.Conv2d(channels, dense.out_features, side, bias=dense.bias is not None).to(dense.weight)
     layer.load_state_dict({name: value.view_as(layer.get_parameter(name)) for name, value in dense.named_parameters()})
     return layer
 

@@ -35,8 +35,14 @@ def predict_tiles(
         out: where to write the answers, uint8 `[H, W]`, such as a `numpy.memmap`; a new array by default.
 
     Raises:
-        InputError: `tile` or `margin` is no size, or `out` has another shape than the picture.
+        InputError: the model is in training mode; `image` has another form; `tile` or `margin` is no size; `out` has
+            another shape than the picture.
     """
+    if model.training:
+        raise InputError("the model is in training mode", "call model.eval(): else each tile is normalised by itself")
+    if image.ndim != 3 or image.dtype != np.uint8:
+        given = f"{image.dtype} {list(image.shape)}"
+        raise InputError(f"the picture is {given}", "give uint8 [C, H, W], such as np.moveaxis(picture, 2, 0)")
     height, width = image.shape[1:]
     if tile < 1 or margin < 0:
         raise InputError(f"tile = {tile} and margin = {margin} are no sizes", "give a tile >= 1 and a margin >= 0")

@@ -19,9 +19,9 @@ class UNet(nn.Module):
 
     The encoder halves the map at each stage, the decoder doubles it again and takes up the encoder's map of that size
     (Ronneberger, Fischer, Brox: U-Net: convolutional networks for biomedical image segmentation, 2015). Unlike theirs,
-    it pads, normalises batches, enlarges bilinearly, and works at half the picture's resolution: its first layer takes
-    every other pixel, its last gives each pixel of a 2x2 block a score of its own (Shi et al.: sub-pixel convolution,
-    2016). That costs a quarter and, in equal time, gains more than it loses.
+    it pads, normalises batches, enlarges bilinearly, and works at half the picture's resolution: its first layer moves
+    in steps of two pixels, its last gives each pixel of a 2x2 block a score of its own (Shi et al.: sub-pixel
+    convolution, 2016). `benchmarks/semantic.py` measures what that gains in equal time.
 
     Args:
         classes: number of classes.

@@ -14,7 +14,7 @@ from skimage.filters import threshold_otsu
 from skimage.measure import label
 from torch.nn import functional as F
 
-from course_lib import metrics
+from course_lib import classical, data, metrics, plots
 from course_lib.models.classifier import Classifier
 
 SOLVED = Path(__file__).parents[2] / "notebooks" / "solutions"
@@ -23,13 +23,13 @@ levels = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=12))
 masks = st.integers(1, 12).flatmap(lambda side: st.tuples(*[arrays(np.bool_, (side, 5))] * 2))
 
 
-def from_lesson(lesson: str, name: str):
-    """The function `name` as the solved lesson defines it."""
+def from_lesson(lesson: str, name: str, **names: object):
+    """The function or class `name` as the solved lesson defines it, which may use the `names` besides."""
     notebook = nbformat.read(SOLVED / f"{lesson}.ipynb", as_version=4)
     for cell in notebook.cells:
-        if cell.cell_type == "code" and f"def {name}(" in cell.source:
-            [found] = [n for n in ast.parse(cell.source).body if isinstance(n, ast.FunctionDef) and n.name == name]
-            scope = {"np": np, "torch": torch, "F": F}
+        if cell.cell_type == "code" and (f"def {name}(" in cell.source or f"class {name}(" in cell.source):
+            [found] = [node for node in ast.parse(cell.source).body if getattr(node, "name", "") == name]
+            scope = {"np": np, "torch": torch, "F": F, "nn": torch.nn, **names}
             exec(compile(ast.unparse(found), f"{lesson}: {name}", "exec"), scope)
             return scope[name]
     raise AssertionError(f"{lesson} defines no {name}")
@@ -114,17 +114,9 @@ def test_receptive_field(layers):
 
 
 def test_the_classifier_is_the_lessons():
-    notebook = nbformat.read(SOLVED / "03_cifar_cnn.ipynb", as_version=4)
-    scope = {"np": np, "torch": torch, "nn": torch.nn, "F": F}
+    scope: dict = {}
     for name in ("Residual", "whitened", "convolution", "Classifier"):
-        [source] = [
-            ast.unparse(node)
-            for cell in notebook.cells
-            if cell.cell_type == "code"
-            for node in ast.parse(cell.source).body
-            if getattr(node, "name", "") == name
-        ]
-        exec(source, scope)
+        scope[name] = from_lesson("03_cifar_cnn", name, **scope)
     pictures = torch.randint(0, 256, (60, 3, 32, 32), dtype=torch.uint8)
     theirs, ours = scope["Classifier"](pictures, (16, 24, 32)), Classifier(channels=(16, 24, 32))
     ours.whiten(pictures)
@@ -133,3 +125,18 @@ def test_the_classifier_is_the_lessons():
     ours.load_state_dict(theirs.state_dict())
     images = torch.rand(5, 3, 32, 32)
     assert torch.equal(theirs(images), ours(images))
+
+
+CLASSICAL = {
+    name: getattr(classical, name)
+    for name in ("filters", "measure", "morphology", "ndimage", "peak_local_max", "rgb2gray", "watershed")
+}
+
+
+def test_classical_segmentation_is_the_lessons():
+    for image, truth in data.load("cells", "val", count=6):
+        mask = from_lesson("01_thresholding", "otsu_mask", plots=plots, **CLASSICAL)(image)
+        assert np.array_equal(classical.otsu_mask(image), mask)
+        for foreground in (mask, truth.numpy() > 0):
+            theirs = from_lesson("01_thresholding", "split_touching", **CLASSICAL)(foreground)
+            assert np.array_equal(classical.split_touching(foreground), theirs)

@@ -90,6 +90,10 @@ RIGHT = [
     (check.bilinear_kernel, interpolation),
     (check.transposed_size, lambda n, k, s, p: nn.ConvTranspose1d(1, 1, k, s, p)(torch.zeros(1, n)).shape[-1]),
     (check.valid_mean, lambda x, y: (x * (y < 255)).sum() / (y < 255).sum()),
+    (check.padding, lambda n, s: (s - n) % s),
+    (check.dice_loss, lambda p, t: 1 - 2 * (p * t).sum() / (p + t).sum()),
+    (check.median_frequency, lambda n: (n / n.sum()).median() / (n / n.sum())),
+    (check.mirror, lambda x, y: (x[:, :, torch.arange(x.shape[2] - 1, -1, -1)], y.fliplr())),
 ]
 
 WRONG = [

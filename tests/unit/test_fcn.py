@@ -11,12 +11,14 @@ from course_lib.errors import InputError
 from course_lib.models.classifier import Classifier
 from course_lib.models.fcn import FCN, VGG16, convolutionalise, pad_to_multiple, torchvision_model
 
+quick = settings(max_examples=15, deadline=None)
+
 
 def small():
     return Classifier(channels=(8, 12, 16), filters=4)
 
 
-@settings(max_examples=15, deadline=None)
+@quick
 @given(st.integers(1, 70), st.integers(1, 70), st.sampled_from([2, 4, 8, 16]))
 def test_any_size_gives_logits_for_every_pixel(height, width, stride):
     model = FCN(small(), 5, stride).eval()
@@ -37,11 +39,36 @@ def test_each_skip_adds_a_score_layer_and_its_map_matters():
         assert all(score.weight.grad.any() for score in model.scores)
 
 
+class Fixed(nn.Module):
+    """Maps of one channel: the picture's red channel, averaged over blocks of 2 and 4 pixels."""
+
+    strides, widths = (2, 4), (1, 1)
+
+    def features(self, images):
+        return [nn.functional.avg_pool2d(images[:, :1], stride) for stride in self.strides]
+
+
+def test_scores_are_doubled_added_and_lie_where_their_pixels_are():
+    model = FCN(Fixed(), 1, 2)
+    for score, factor in zip(model.scores, (10.0, 1.0), strict=True):
+        nn.init.constant_(score.weight, factor)
+    ramp = torch.arange(16.0).expand(1, 3, 8, 16)
+    answer = model(ramp)
+    assert torch.allclose(answer[0, 0, :, 4:12], 11 * ramp[0, 0, :, 4:12], atol=1e-4), "no shift by half a step"
+
+
+def test_a_backbone_that_loses_a_row_is_named():
+    model = FCN(Classifier(channels=(8, 12, 16), filters=4, patch=2), 5, 4)
+    with pytest.raises(InputError, match="stride 1 has 31 rows for a picture of 32"):
+        model(torch.rand(1, 3, 32, 32))
+
+
 def test_an_unknown_stride_lists_the_known():
     with pytest.raises(InputError, match=r"stride 3[\s\S]*2, 4, 8, 16"):
         FCN(small(), 5, 3)
 
 
+@quick
 @given(st.integers(1, 4), st.integers(1, 3), st.booleans())
 def test_a_dense_layer_slides(channels, side, bias):
     dense = nn.Linear(channels * side**2, 7, bias=bias)
@@ -58,6 +85,7 @@ def test_a_side_that_cannot_be_is_named():
         convolutionalise(nn.Linear(100, 5), 3)
 
 
+@quick
 @given(st.integers(1, 20), st.integers(1, 20), st.sampled_from([1, 2, 8]))
 def test_padding_repeats_the_edge(height, width, multiple):
     image = torch.rand(1, 2, height, width)
@@ -75,16 +103,21 @@ def test_vgg16_gives_fcn_32s_16s_and_8s(capsys):
         assert FCN(backbone, 21, stride).eval()(torch.rand(1, 3, 40, 50)).shape == (1, 21, 40, 50)
 
 
-def test_without_a_network_weights_are_random_and_that_is_said(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "failure",
+    [OSError("<urlopen error: no route to host>"), RuntimeError('invalid hash value (expected "1", got "2")')],
+)
+def test_without_a_network_weights_are_random_and_that_is_said(monkeypatch, capsys, tmp_path, failure):
     def unreachable(name, **options):
         if options["weights"]:
-            raise OSError("<urlopen error: no route to host>")
+            raise failure
         return options
 
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torchvision.models, "get_model", unreachable)
     monkeypatch.delenv("COURSE_OFFLINE", raising=False)
     assert torchvision_model("fcn_resnet50") == {"weights": None, "weights_backbone": None}
-    assert "cannot be downloaded (<urlopen error: no route to host>); its weights are random" in capsys.readouterr().out
+    assert f"cannot be had ({failure}); its weights are random" in capsys.readouterr().out
     monkeypatch.setenv("COURSE_OFFLINE", "1")
     assert torchvision_model("vgg16") == {"weights": None}
-    assert "random" in capsys.readouterr().out
+    assert "not here, and downloads are off; its weights are random" in capsys.readouterr().out

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torchmetrics.functional.segmentation as library
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
@@ -40,16 +40,18 @@ def test_values_worked_by_hand():
     assert worked(losses.l2) == pytest.approx((4 / 9 + 4 / 9 + 1 / 4 + 1 / 4) / 4)
 
 
+@settings(deadline=None)
 @given(SEEDS)
 def test_cross_entropy_is_pytorchs(seed):
     logits, target = sample(seed)
-    weight = torch.rand(4) + 0.1
+    weight = torch.tensor([0.3, 1.0, 2.0, 0.7])
     for options in ({}, {"weight": weight}, {"label_smoothing": 0.1}):
         ours = {"smoothing" if name == "label_smoothing" else name: value for name, value in options.items()}
         expected = F.cross_entropy(logits, target, ignore_index=255, **options)
         assert torch.allclose(losses.cross_entropy(logits, target, **ours), expected, atol=1e-5)
 
 
+@settings(deadline=None)
 @given(SEEDS, st.sampled_from([0.0, 1.0, 2.0, 3.5]))
 def test_focal_of_two_classes_is_torchvisions(seed, gamma):
     logits, target = sample(seed, classes=2, void=0)
@@ -57,6 +59,7 @@ def test_focal_of_two_classes_is_torchvisions(seed, gamma):
     assert torch.allclose(losses.focal(logits, target, gamma), expected, atol=1e-5)
 
 
+@settings(deadline=None)
 @given(SEEDS)
 def test_dice_of_certain_answers_is_torchmetrics(seed):
     logits, target = sample(seed, void=0)
@@ -72,6 +75,7 @@ def test_dice_of_certain_answers_is_torchmetrics(seed):
     assert losses.dice(100.0 * certain, target) == pytest.approx(1 - float(expected.mean()), abs=1e-5)
 
 
+@settings(deadline=None)
 @given(SEEDS)
 def test_l1_and_l2_are_pytorchs(seed):
     logits, target = sample(seed, void=0)
@@ -81,6 +85,7 @@ def test_l1_and_l2_are_pytorchs(seed):
 
 
 @pytest.mark.parametrize("loss", ALL)
+@settings(deadline=None)
 @given(seed=SEEDS)
 def test_void_pixels_count_for_nothing(loss, seed):
     logits, target = sample(seed)
@@ -94,9 +99,10 @@ def test_void_pixels_count_for_nothing(loss, seed):
 @pytest.mark.parametrize("loss", ALL)
 @pytest.mark.parametrize("scale", [1.0, 1e4, 1e8])
 @pytest.mark.parametrize("void", [0.2, 1.1])
-def test_gradients_are_finite(loss, scale, void):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_gradients_are_finite(loss, scale, void, dtype):
     logits, target = sample(0, void=void)
-    logits = (logits * scale).requires_grad_()
+    logits = (logits * scale).clip(-6e4, 6e4).to(dtype).requires_grad_()
     value = loss(logits, target)
     value.backward()
     assert value.isfinite()
@@ -119,9 +125,31 @@ def test_a_class_that_no_picture_shows_is_left_out_of_dice():
 def test_rare_classes_weigh_more():
     weights = losses.class_weights(torch.tensor([80, 15, 5, 0]))
     assert weights.tolist() == pytest.approx([15 / 80, 1, 3, 0])
+    even = losses.class_weights(torch.tensor([40, 30, 20, 10]))
+    assert even.tolist() == pytest.approx([25 / 40, 25 / 30, 25 / 20, 25 / 10]), "the median lies between two classes"
 
 
 @pytest.mark.parametrize("loss", ALL)
 def test_shapes_that_do_not_fit_are_named(loss):
     with pytest.raises(InputError, match=r"\(2, 4, 5, 6\) and target \(2, 5, 5\)[\s\S]*\[B, C, H, W\]"):
         loss(torch.zeros(2, 4, 5, 6), torch.zeros(2, 5, 5, dtype=torch.long))
+
+
+@pytest.mark.parametrize("loss", ALL)
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (torch.tensor([[[0, 4]]]), "ids from 0 to 4, outside 0..3"),
+        (torch.tensor([[[-100, 1]]]), "ids from -100 to 1"),
+        (torch.tensor([[[0, 1]]], dtype=torch.uint8), "torch.uint8 do not fit"),
+    ],
+)
+def test_wrong_ids_are_named(loss, target, message):
+    with pytest.raises(InputError, match=message):
+        loss(torch.zeros(1, 4, 1, 2), target)
+
+
+@pytest.mark.parametrize("loss", ALL)
+def test_many_pixels_are_counted_in_half_precision(loss):
+    logits, target = torch.ones(1, 2, 300, 300), torch.zeros(1, 300, 300, dtype=torch.long)
+    assert torch.allclose(loss(logits.half(), target).float(), loss(logits, target), atol=1e-3)

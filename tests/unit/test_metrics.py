@@ -131,10 +131,25 @@ def test_boundary_iou_equals_erosion(seed, width, void):
         both = either = 0
         for one, other in zip(prediction, truth, strict=True):
             square = np.ones((2 * width + 1,) * 2)
-            rims = [ids == number for ids in (one, other)]
+            rims = [(ids == number) & (other != 255) for ids in (one, other)]
             rims = [mask & ~ndimage.binary_erosion(mask, square) & (other != 255) for mask in rims]
             both, either = both + (rims[0] & rims[1]).sum(), either + (rims[0] | rims[1]).sum()
         assert float(metric.iou()[number]) == pytest.approx(both / either if either else np.nan, nan_ok=True)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 4))
+def test_void_makes_no_boundary(seed, width):
+    rng = np.random.default_rng(seed)
+    ids, void = rng.integers(0, 3, (2, 20, 24)).repeat(4, 1), rng.random((2, 80, 24)) < 0.2
+    metric = metrics.BoundaryIoU(3, width)
+    metric.update(ids, np.where(void, 255, ids))
+    assert metric.iou()[metric.counts[1] > 0].tolist() == [1.0] * int((metric.counts[1] > 0).sum())
+
+
+def test_boundary_iou_refuses_a_mask_of_255():
+    with pytest.raises(InputError, match="0 and 255 must become 0 and 1"):
+        metrics.BoundaryIoU(2).update(np.array([[0, 255]]), np.array([[0, 1]]))
 
 
 def test_image_iou():

@@ -26,8 +26,9 @@ def test_a_margin_of_the_receptive_field_gives_the_whole_pictures_answer(model):
     with torch.inference_mode():
         whole = model(torch.from_numpy(image)[None] / 255).argmax(1)[0].numpy()
     assert len(np.unique(whole)) > 1
-    assert np.array_equal(predict_tiles(model, image, tile=48, margin=32), whole)
-    assert not np.array_equal(predict_tiles(model, image, tile=48, margin=0), whole), "without, the seams show"
+    differing = {margin: (predict_tiles(model, image, tile=48, margin=margin) != whole).mean() for margin in (32, 0)}
+    assert differing[32] < 1e-3, "rounding apart, the same"
+    assert differing[0] > 1e-2, "without, the seams show"
 
 
 def test_a_picture_on_disk_is_read_and_written_tile_by_tile(model, tmp_path):
@@ -42,6 +43,10 @@ def test_a_picture_on_disk_is_read_and_written_tile_by_tile(model, tmp_path):
 
 
 def test_bad_sizes_are_named(model):
+    with pytest.raises(InputError, match=r"uint8 \[8, 8, 3\]|float32"):
+        predict_tiles(model, picture(8, 8) / np.float32(255))
+    with pytest.raises(InputError, match="training mode"):
+        predict_tiles(UNet(2), picture(8, 8))
     with pytest.raises(InputError, match="tile = 0"):
         predict_tiles(model, picture(8, 8), tile=0)
     with pytest.raises(InputError, match=r"out is \(8, 9\), but the picture is \(8, 8\)"):
