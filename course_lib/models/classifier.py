@@ -53,13 +53,12 @@ class Classifier(nn.Module):
         self.mean: Tensor
         self.register_buffer("mean", torch.zeros(3, 1, 1))
         self.stem = nn.Conv2d(3, 2 * filters, patch, stride, padding=stride // 2, bias=False).requires_grad_(False)
-        self.stages = nn.Sequential(
-            *(
-                nn.Sequential(convolution(inputs, outputs, pool=True), Residual(*convolution(outputs, outputs)))
-                for inputs, outputs in pairwise(self.widths[:-1])
-            ),
-            convolution(self.widths[-2], self.widths[-1], pool=True),
-        )
+        self.stages = nn.Sequential()
+        for inputs, outputs in pairwise(self.widths):
+            stage = convolution(inputs, outputs, pool=True)
+            if self.strides[len(self.stages) + 1] <= 8:  # maps of 2x2 values leave a convolution nothing to look at
+                stage = nn.Sequential(stage, Residual(*convolution(outputs, outputs)))
+            self.stages.append(stage)
         self.head = nn.Linear(channels[-1], classes, bias=False)
 
     def features(self, images: Tensor) -> list[Tensor]:

@@ -25,6 +25,12 @@ def test_maps_have_the_promised_strides(side, patch):
     assert model(images).shape == (2, 7)
 
 
+def test_the_last_stage_has_a_residual_where_its_maps_are_large_enough():
+    for patch, convolutions in ((4, 1 + 5), (2, 1 + 6)):
+        layers = [each for each in Classifier(patch=patch, filters=6).modules() if isinstance(each, torch.nn.Conv2d)]
+        assert len(layers) == convolutions
+
+
 def test_whitening_decorrelates_patches():
     pictures = data.load("shapes", count=200).images
     model = Classifier()
