@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -19,6 +21,24 @@ def verify(result):
         seconds = [at for at, _ in entry["curve"]]
         assert seconds == sorted(seconds)
         assert entry["curve"][-1] == [entry["train_seconds"][0], entry["metrics"]["accuracy"][0]]
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "benchmarks" / "results").glob("*.json")), ids=lambda file: file.stem)
+def test_published_results_are_of_real_data_and_three_seeds(file):
+    result = json.loads(file.read_text(encoding="utf-8"))
+    verify(result)
+    assert "real" in result["command"]
+    assert all(len(entry["train_seconds"]) >= 3 for entry in result["entries"])
+    assert (file.with_suffix(".png")).is_file()
+
+
+def test_the_readme_quotes_the_published_results():
+    result = json.loads((ROOT / "benchmarks" / "results" / "cifar.json").read_text(encoding="utf-8"))
+    table = (ROOT / "README.md").read_text(encoding="utf-8")
+    for entry in result["entries"]:
+        seconds = f"{min(entry['train_seconds']):.0f} to {max(entry['train_seconds']):.0f}"
+        scores = [f"{100 * min(each):.1f} to {100 * max(each):.1f}" for each in entry["metrics"].values()]
+        assert f"| {' | '.join([seconds, *scores])} |" in table
 
 
 def test_cifar_in_short(tmp_path):
