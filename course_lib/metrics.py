@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from course_lib.errors import InputError
 
@@ -41,8 +40,20 @@ class ConfusionMatrix:
         Raises:
             InputError: shapes differ, or an id lies outside 0..C-1.
         """
-        predicted, true, valid = _pair(prediction, truth, self.num_classes, self.ignore_index)
+        predicted, true = _ids(prediction), _ids(truth)
+        if predicted.shape != true.shape:
+            raise InputError(
+                f"prediction {tuple(predicted.shape)} and truth {tuple(true.shape)} differ in shape",
+                "give class ids per pixel: argmax the logits over the class dimension first",
+            )
+        valid = true != self.ignore_index
         predicted, true = predicted[valid], true[valid]
+        for name, ids in (("prediction", predicted), ("truth", true)):
+            if ids.numel() and not (int(ids.min()) >= 0 and int(ids.max()) < self.num_classes):
+                raise InputError(
+                    f"{name} holds ids from {int(ids.min())} to {int(ids.max())}, outside 0..{self.num_classes - 1}",
+                    f"a mask saved as 0 and 255 must become 0 and 1; void is {self.ignore_index}",
+                )
         pairs = torch.bincount(true * self.num_classes + predicted, minlength=self.num_classes**2)
         self.counts += pairs.reshape(self.num_classes, self.num_classes).cpu()
 
@@ -72,41 +83,6 @@ class ConfusionMatrix:
         }
 
 
-class BoundaryIoU:
-    """IoU of the classes' rims over a data set: it sees what region IoU hardly does, ragged or shifted outlines.
-
-    The rim of a class is what an erosion by `width` pixels takes off its regions; beyond the picture's edge there is
-    none of it (Cheng et al.: Boundary IoU, 2021). Void pixels are left out.
-
-    Args:
-        num_classes: number of classes C.
-        width: of the rim, in pixels.
-    """
-
-    def __init__(self, num_classes: int, width: int = 2) -> None:
-        self.width = width
-        self.counts = torch.zeros(2, num_classes, dtype=torch.int64)
-        """int64 `[2, C]`: pixels in both rims, pixels in either."""
-
-    def update(self, prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor) -> None:
-        """Add one or more pictures: class ids `[H, W]` or `[B, H, W]`. InputError: as for a confusion matrix."""
-        predicted, true, valid = _pair(prediction, truth, self.counts.shape[1], IGNORE)
-        # void on both sides: it must not make a rim in the truth that the prediction cannot have
-        one, other = (self._rims(torch.where(valid, ids, IGNORE)) for ids in (predicted, true))
-        pixels = [rims.movedim(-3, 0).flatten(1).sum(1).cpu() for rims in (one & other, one | other)]
-        self.counts += torch.stack(pixels)
-
-    def iou(self) -> Tensor:
-        """Of each class, float64 `[C]`; NaN for a class in neither truth nor prediction."""
-        return self.counts[0].double() / self.counts[1]
-
-    def _rims(self, ids: Tensor) -> Tensor:
-        classes = torch.arange(self.counts.shape[1], device=ids.device).view(-1, 1, 1)
-        outside = (ids.unsqueeze(-3) != classes).float()
-        near = F.max_pool2d(F.pad(outside, (self.width,) * 4, value=1), 2 * self.width + 1, stride=1)
-        return (near > outside).bool()  # inside, with some outside within reach
-
-
 def image_iou(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor, ignore_index: int = IGNORE) -> float:
     """IoU of the foreground (every id but 0) in one picture, in [0, 1]; 1 where neither has any foreground.
 
@@ -115,8 +91,7 @@ def image_iou(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor, ignore_
     """
     predicted, true = _ids(prediction), _ids(truth)
     if predicted.shape != true.shape:
-        shapes = f"prediction {tuple(predicted.shape)} and truth {tuple(true.shape)}"
-        raise InputError(f"{shapes} differ in shape", "compare masks of the same picture")
+        raise InputError(f"prediction {tuple(predicted.shape)} and truth {tuple(true.shape)} differ in shape")
     valid = true != ignore_index
     foreground, wanted = (predicted > 0) & valid, (true > 0) & valid
     union = int((foreground | wanted).sum())
@@ -205,24 +180,6 @@ def to_masks(labels: ArrayLike | Tensor) -> NDArray[np.uint8]:
     array = np.asarray(labels)
     ids = np.unique(array)
     return (array == ids[ids > 0, None, None]).astype(np.uint8)
-
-
-def _pair(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor, classes: int, void: int) -> tuple[Tensor, ...]:
-    """Both as int64, and where the truth is not void; InputError: shapes differ, or an id is outside 0..classes-1."""
-    predicted, true = _ids(prediction), _ids(truth)
-    if predicted.shape != true.shape:
-        raise InputError(
-            f"prediction {tuple(predicted.shape)} and truth {tuple(true.shape)} differ in shape",
-            "give class ids per pixel: argmax the logits over the class dimension first",
-        )
-    valid = true != void
-    for name, ids in (("prediction", predicted[valid]), ("truth", true[valid])):
-        if ids.numel() and not (int(ids.min()) >= 0 and int(ids.max()) < classes):
-            raise InputError(
-                f"{name} holds ids from {int(ids.min())} to {int(ids.max())}, outside 0..{classes - 1}",
-                f"a mask saved as 0 and 255 must become 0 and 1; void is {void}",
-            )
-    return predicted, true, valid
 
 
 def _ids(labels: ArrayLike | Tensor) -> Tensor:

@@ -12,11 +12,6 @@ def checkout() -> Path | None:
     return root if (root / "pyproject.toml").is_file() and (root / "notebooks").is_dir() else None
 
 
-def offline() -> bool:
-    """Whether `COURSE_OFFLINE` says to use no network."""
-    return os.environ.get("COURSE_OFFLINE", "") not in ("", "0")
-
-
 def cache_dir() -> Path:
     """The folder of downloaded data: `data/cache` in a checkout, else the user's cache folder."""
     root = checkout()

@@ -33,7 +33,7 @@ def list_() -> None:
 @app.command()
 def fetch(
     names: Names = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that can be downloaded.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All data sets.")] = False,
     to: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Put the archives into DIR: a mirror for a class room.")
     ] = None,
@@ -46,7 +46,7 @@ def fetch(
     if not names and not everything:
         raise DataError("no data set named", f"course data fetch NAME, or --all; known: {', '.join(SOURCES)}")
     _each(
-        [name for name in SOURCES if SOURCES[name].urls] if everything else names or [],
+        list(SOURCES) if everything else names or [],
         lambda name: f"{name}: {store.fetch(name, to=to, offline=offline or None)}",
     )
     if to:

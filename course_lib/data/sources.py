@@ -22,14 +22,12 @@ class Source:
     homepage: str  # where a person finds the download
     checksum: str | None = None  # "sha256:..." or "md5:..."; None: recorded at the first download, checked after
     alternatives: tuple[str, ...] = ()  # archives that a mirror may hold instead: a part, or another layout
-    by_hand: str = ""  # how to get it, where placing one file does not do
 
 
 UNSTATED = "none stated; research and teaching"
 WAYBACK = "https://web.archive.org/web/2023id_/"  # followed by an address: that file as it was in or near that year
 BBBC = "https://data.broadinstitute.org/bbbc/BBBC038/stage1_train.zip"
 CIFAR = "https://www.cs.toronto.edu/~kriz/"
-VOC = "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/"
 PENN = "https://www.cis.upenn.edu/~jshi/ped_html/"
 
 _ALL = (
@@ -85,35 +83,6 @@ _ALL = (
         licence=UNSTATED,
         citation="Wang, Shi, Song, Shen: Object detection combining recognition and segmentation. ACCV 2007.",
         homepage=PENN,
-    ),
-    Source(
-        name="voc",
-        title="Pascal VOC 2012, 20 kinds of objects",
-        archive="VOCtrainval_11-May-2012.tar",
-        urls=(
-            f"{VOC}VOCtrainval_11-May-2012.tar",
-            f"{WAYBACK}http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
-        ),
-        size=1_999_639_040,
-        checksum="md5:6cd6e144f989b92b3379bac3b3de84fd",
-        licence="of its pictures: Flickr's terms; research and teaching",
-        citation="Everingham, Eslami, Van Gool, Williams, Winn, Zisserman: The Pascal visual object classes challenge: "
-        "a retrospective. International Journal of Computer Vision 111, 98-136, 2015.",
-        homepage=VOC,
-    ),
-    Source(
-        name="cityscapes",
-        title="Cityscapes, streets of 50 towns, 19 classes",
-        archive="cityscapes",  # never one file: see by_hand
-        urls=(),
-        size=11_700_000_000,
-        licence="its own; free for research and teaching, after registration",
-        citation="Cordts, Omran, Ramos, Rehfeld, Enzweiler, Benenson, Franke, Roth, Schiele: The Cityscapes dataset "
-        "for semantic urban scene understanding. CVPR 2016.",
-        homepage="https://www.cityscapes-dataset.com",
-        by_hand="register at https://www.cityscapes-dataset.com, download leftImg8bit_trainvaltest.zip (11 GB) and "
-        "gtFine_trainvaltest.zip (241 MB), unpack both into one folder named cityscapes, and set COURSE_DATA_DIR to "
-        "the folder that holds it",
     ),
 )
 SOURCES: dict[str, Source] = {entry.name: entry for entry in _ALL}

@@ -83,7 +83,7 @@ def fetch(name: str, to: Path | None = None, offline: bool | None = None) -> Pat
     if (found := find(name, *places)) and not to:
         _checked(known, found)
         return found
-    if not found and (paths.offline() if offline is None else offline):
+    if not found and (os.environ.get("COURSE_OFFLINE", "") not in ("", "0") if offline is None else offline):
         raise _missing(known, f"{name} is not here, and downloads are off")
     with _writing(known, where) as fresh:
         have = find(name, *places) or _download(known, where / known.archive)
@@ -348,7 +348,7 @@ def _missing(known: Source, message: str, failures: str = "") -> DataError:
     looked = (f"\n  {where}: {'no ' + known.archive if where.is_dir() else 'no such folder'}" for where in places)
     hint = f"place the file by hand: download {known.archive} from {known.homepage} and put it into {places[-1]}, "
     hint += "or set COURSE_DATA_DIR to the folder that holds it"
-    return DataError(f"{message}:{''.join(looked)}{failures}", known.by_hand or hint)
+    return DataError(f"{message}:{''.join(looked)}{failures}", hint)
 
 
 def _replace(known: Source, file: Path) -> str:

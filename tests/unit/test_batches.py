@@ -3,7 +3,6 @@
 import pytest
 import torch
 from torchvision import tv_tensors
-from torchvision.transforms import v2
 
 from course_lib import data
 from course_lib.data.batches import Batches, ClassificationBatches
@@ -153,13 +152,3 @@ def test_an_empty_set_is_named():
 def test_classification_batches_are_made_on_the_device():
     images, labels = next(iter(ClassificationBatches(coded_pictures(), 6, sides=[8], device="cuda")))
     assert images.device.type == labels.device.type == "cuda"
-
-
-def test_a_transform_changes_colours_and_leaves_masks_alone():
-    plain, inverted = (
-        Batches(Coded([40]), 1, crop=32, augment=False, transform=transform)
-        for transform in (None, v2.RandomInvert(p=1))
-    )
-    [(images, masks)], [(others, same)] = plain, inverted
-    assert torch.equal(masks, same)
-    assert torch.allclose(images, 1 - others, atol=1e-6)

@@ -14,7 +14,7 @@ from skimage.filters import threshold_otsu
 from skimage.measure import label
 from torch.nn import functional as F
 
-from course_lib import classical, data, metrics, plots
+from course_lib import metrics
 from course_lib.models.classifier import Classifier
 
 SOLVED = Path(__file__).parents[2] / "notebooks" / "solutions"
@@ -125,18 +125,3 @@ def test_the_classifier_is_the_lessons():
     ours.load_state_dict(theirs.state_dict())
     images = torch.rand(5, 3, 32, 32)
     assert torch.equal(theirs(images), ours(images))
-
-
-CLASSICAL = {
-    name: getattr(classical, name)
-    for name in ("filters", "measure", "morphology", "ndimage", "peak_local_max", "rgb2gray", "watershed")
-}
-
-
-def test_classical_segmentation_is_the_lessons():
-    for image, truth in data.load("cells", "val", count=6):
-        mask = from_lesson("01_thresholding", "otsu_mask", plots=plots, **CLASSICAL)(image)
-        assert np.array_equal(classical.otsu_mask(image), mask)
-        for foreground in (mask, truth.numpy() > 0):
-            theirs = from_lesson("01_thresholding", "split_touching", **CLASSICAL)(foreground)
-            assert np.array_equal(classical.split_touching(foreground), theirs)

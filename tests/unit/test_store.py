@@ -244,7 +244,7 @@ def test_list_says_where_everything_is(mirror: Path) -> None:
     shown = run.invoke(command.app, ["list"])
     assert shown.exit_code == 0
     lines = {line.split()[0]: line for line in shown.output.splitlines()}
-    assert list(lines) == ["NAME", *PUBLISHED, "tiny"]
+    assert list(lines) == ["NAME", "nuclei", "camvid", "cifar10", "pennfudan", "tiny"]
     assert lines["tiny"].endswith(str(mirror / "tiny.zip"))
     assert lines["nuclei"].endswith("not here")
     assert re.match(r"nuclei +83 MB +CC0 1\.0 +Nuclei", lines["nuclei"])
@@ -271,15 +271,6 @@ def test_fetch_and_verify_go_on_after_a_failure(mirror: Path, tmp_path: Path) ->
     assert (shown.exit_code, shown.stdout.count("ok")) == (0, 1)
 
 
-def test_all_leaves_out_what_only_a_person_can_get(mirror: Path) -> None:
-    shown = run.invoke(command.app, ["fetch", "--all", "--offline"])
-    assert "pennfudan is not here" in shown.stderr
-    assert "cityscapes" not in shown.stderr
-    shown = run.invoke(command.app, ["fetch", "cityscapes"])
-    assert "cityscapes is not here" in shown.stderr
-    assert "What to do: register at https://www.cityscapes-dataset.com" in shown.stderr
-
-
 def test_fetch_needs_a_name() -> None:
     failed = run.invoke(command.app, ["fetch"])
     assert isinstance(failed.exception, DataError)
@@ -300,11 +291,11 @@ PUBLISHED = [name for name in SOURCES if name != "tiny"]
 
 
 def test_the_table_is_complete() -> None:
-    assert PUBLISHED == ["nuclei", "camvid", "cifar10", "pennfudan", "voc", "cityscapes"]
+    assert PUBLISHED == ["nuclei", "camvid", "cifar10", "pennfudan"]
     for name in PUBLISHED:
         entry = SOURCES[name]
         assert entry.name == name
-        assert len(entry.urls) >= 2 or entry.by_hand
+        assert len(entry.urls) >= 2
         assert len(set(entry.urls)) == len(entry.urls)
         assert all(url.startswith("https://") for url in (*entry.urls, entry.homepage))
         assert entry.title
