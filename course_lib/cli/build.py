@@ -1,4 +1,4 @@
-"""`course build`: the students' notebooks, badges and lesson table, generated from `notebooks/solutions`."""
+"""`course build`: students' notebooks, recorded answers, badges and lesson table, from `notebooks/solutions`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -141,6 +141,11 @@ def plan(root: Path) -> dict[Path, str]:
     files = {paths[name]: notebooks.text(nb) for name, nb in lessons.items()}
     for name, nb in lessons.items():
         files[root / "notebooks" / name] = notebooks.text(derive(nb, name))
+        if (answers := paths[name].with_suffix(".py")).is_file():
+            from course_lib.cli.exercises import recorded  # imports torch
+
+            target = root / "course_lib" / "exercises" / f"{answers.stem}.json"
+            files[target] = recorded(answers, target)
     readme = root / "README.md"
     if readme.is_file() and (page := readme.read_text(encoding="utf-8")).strip():
         page = fill(page, "badges", badges(repo, next(iter(lessons))), "README.md")
@@ -156,17 +161,19 @@ def build_in(root: Path, check: bool) -> None:
     """
     files = plan(root)
     stale = [path for path, text in files.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
-    orphans = [path for path in sorted((root / "notebooks").glob("*.ipynb")) if path not in files]
+    derived = (*(root / "notebooks").glob("*.ipynb"), *(root / "course_lib" / "exercises").glob("*.json"))
+    orphans = [path for path in sorted(derived) if path not in files]
     for path in stale:
         name = path.relative_to(root).as_posix()
         typer.echo(f"{name}: not what its source gives" if check else f"{name}: written")
         if not check:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(files[path], encoding="utf-8", newline="\n")
     for path in orphans:
         typer.echo(f"{path.relative_to(root).as_posix()}: has no source in notebooks/solutions")
     if orphans:
         raise NotebookError(
-            f"{len(orphans)} notebook(s) without a source", "delete them, or move them to notebooks/solutions"
+            f"{len(orphans)} file(s) without a source", "delete them, or give them one in notebooks/solutions"
         )
     if check and stale:
         raise NotebookError(f"{len(stale)} generated file(s) are out of date", "run `course build`, commit the result")
@@ -176,5 +183,5 @@ def build_in(root: Path, check: bool) -> None:
 def build(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if anything would change.")] = False,
 ) -> None:
-    """Derive the students' notebooks, badges and lesson table from notebooks/solutions."""
+    """Derive the students' notebooks, recorded answers, badges and lesson table from notebooks/solutions."""
     build_in(notebooks.checkout(), check)

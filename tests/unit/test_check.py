@@ -1,5 +1,10 @@
 """Self-checks: open, passed, and for every known mistake its own advice."""
 
+import re
+import runpy
+from pathlib import Path
+
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -7,6 +12,8 @@ from skimage.measure import label
 from torch.nn import functional as F
 
 from course_lib import check
+from course_lib.cli.exercises import Exercise, recorded
+from course_lib.errors import NotebookError
 
 
 def normalised(x, dim=(1, 2), correction=1):
@@ -196,12 +203,35 @@ def test_wrong_answers_get_their_own_advice(checked, answer, advice):
     assert advice in outcome.message
 
 
-EXERCISES = sorted({checked.__name__ for checked, *_ in RIGHT})
+EXERCISES = dir(check)
+SOLUTIONS = Path(__file__).parents[2] / "notebooks" / "solutions"
+SOURCES = {path.stem: runpy.run_path(str(path)) for path in sorted(SOLUTIONS.glob("*.py"))}
+DEFINED = [(name, names[name]()) for names in SOURCES.values() for name in EXERCISES if name in names]
 
 
 def test_every_exercise_is_tested():
-    public = {name for name, thing in vars(check).items() if getattr(thing, "__module__", "") == check.__name__}
-    assert {name for name in public if name.islower() and not name.startswith("_")} == set(EXERCISES)
+    assert {checked.args[0] for checked, *_ in RIGHT} == set(EXERCISES) == {name for name, _ in DEFINED}
+
+
+@pytest.mark.parametrize(("name", "exercise"), DEFINED, ids=[name for name, _ in DEFINED])
+def test_every_known_mistake_gets_its_own_advice(name, exercise):
+    checked = getattr(check, name)
+    assert checked(exercise.right).state == "passed"
+    for wrong, advice in exercise.mistakes:
+        assert (checked(wrong).state, checked(wrong).message) == ("wrong", advice)
+
+
+@pytest.mark.parametrize("lesson", SOURCES)
+def test_a_lesson_checks_its_own_exercises_in_their_order(lesson):
+    cells = nbformat.read(SOLUTIONS / f"{lesson}.ipynb", 4).cells
+    called = re.findall(r"(?m)^check\.(\w+)\(", "\n".join(cell.source for cell in cells if cell.cell_type == "code"))
+    assert called == [name for name, exercise in SOURCES[lesson].items() if name in EXERCISES]
+    assert [SOURCES[lesson][name]().number for name in called] == [*range(1, len(called) + 1)]
+
+
+def test_an_unknown_exercise_names_the_known_ones():
+    with pytest.raises(AttributeError, match=r"no exercise is called 'dise'; there are background_at_border, .*dice"):
+        check.dise(1)
 
 
 @pytest.mark.parametrize("name", EXERCISES)
@@ -209,7 +239,7 @@ def test_untouched_exercises_are_open(name):
     assert getattr(check, name)(...).state == "open"
 
 
-FUNCTIONS = sorted(set(EXERCISES) - {"batch_shape", "iou_from_dice"})
+FUNCTIONS = [name for name, exercise in DEFINED if exercise.cases]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -225,9 +255,43 @@ def test_functions_left_open_fail_or_return_nothing(name):
     assert checked(lambda *_: "word").state == "wrong"
 
 
+def test_a_pair_of_arrays_is_compared_part_by_part(monkeypatch):
+    record = Exercise(1, lambda x: (x, x.sum(0)), [(lambda x: (x, x), "sum the second")], [(torch.eye(3),)]).record()
+    monkeypatch.setattr(check, "_records", lambda: {"pair": record})
+    assert check.pair(lambda x: (x, x.sum(0))).state == "passed"
+    assert check.pair(lambda x: (x, x)).message == "sum the second"
+    assert check.pair(lambda x: x).message == "case 1: not the arrays that were expected."
+
+
 def test_an_answer_cannot_spoil_the_cases():
     def cheat(mask):
         mask[:] = False
         return mask
 
     assert check.background_at_border(cheat).state == "wrong"
+
+
+ONE = """from course_lib.cli.exercises import Exercise
+
+
+def third():
+    return Exercise(1, lambda x: x / 3, [(lambda x: x * 3, "divide")], [(1.0,)])
+"""
+
+
+def test_a_record_is_left_alone_when_it_differs_by_rounding(tmp_path):
+    source, target = tmp_path / "09_thirds.py", tmp_path / "09_thirds.json"
+    source.write_text(ONE, encoding="utf-8")
+    text = recorded(source, target)
+    assert '"right":[0.3333333]' in text
+    target.write_text(text.replace("0.3333333", "0.3333334"), encoding="utf-8")
+    assert "0.3333334" in recorded(source, target)
+    target.write_text(text.replace("0.3333333", "0.33"), encoding="utf-8")
+    assert recorded(source, target) == text
+
+
+def test_answers_that_do_not_run_are_named(tmp_path):
+    source = tmp_path / "09_thirds.py"
+    source.write_text(ONE.replace("x / 3", "x / 0"), encoding="utf-8")
+    with pytest.raises(NotebookError, match=r"09_thirds\.py: ZeroDivisionError"):
+        recorded(source, tmp_path / "none.json")
