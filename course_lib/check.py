@@ -115,11 +115,8 @@ def _same(given: Any, recorded: Any, atol: float) -> bool:
 
 def restored(case: list) -> list:
     """The arguments of a case as `course build` recorded them, arrays and tensors made anew."""
-    return [
-        torch.tensor(argument["values"], dtype=getattr(torch, argument["torch"]))
-        if isinstance(argument, dict) and "torch" in argument
-        else np.array(argument["values"], argument["numpy"])
-        if isinstance(argument, dict)
-        else argument
-        for argument in case
-    ]
+
+    def array(tensor: bool, dtype: str, values: Any) -> Any:
+        return torch.from_numpy(np.array(values, dtype)) if tensor else np.array(values, dtype)
+
+    return [array(**each) if isinstance(each, dict) else each for each in case]

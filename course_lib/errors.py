@@ -2,14 +2,10 @@
 
 
 class CourseError(Exception):
-    """What went wrong, in one line, and what to do about it.
+    """A `message`, what went wrong, in one line where possible, and a `hint`, what to do next.
 
     Every error that the course raises on purpose derives from this class, so that the command line can
     print two lines instead of a traceback.
-
-    Args:
-        message: what went wrong; one line where possible.
-        hint: what to do next.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:

@@ -25,10 +25,8 @@ def _device(wanted: str) -> torch.device:
     if wanted == "auto":
         return torch.device(next(name for name in ("cuda", "mps", "cpu") if present[name]))
     if not present[wanted]:
-        raise SettingsError(
-            f"device = {wanted!r} is not present on this machine",
-            f"choose auto, or one of {', '.join(name for name, here in present.items() if here)}",
-        )
+        hint = f"choose auto, or one of {', '.join(name for name, here in present.items() if here)}"
+        raise SettingsError(f"device = {wanted!r} is not present on this machine", hint)
     return torch.device(wanted)
 
 
@@ -84,28 +82,23 @@ class Lesson:
             train_seconds: time to train.
             parameters: number of trained parameters.
 
-        Raises:
-            InputError: an unknown metric, or a value outside [0, 1].
+        Raises InputError: an unknown metric, or a value outside [0, 1].
         """
         if unknown := set(metrics) - set(METRICS):
             raise InputError(f"unknown metrics: {', '.join(sorted(unknown))}", f"known: {', '.join(METRICS)}")
         if outside := {k: v for k, v in metrics.items() if not 0 <= v <= 1}:
             raise InputError(f"metrics outside 0 to 1: {outside}", "give fractions, not per cent, and no NaN")
-        result = {
-            "lesson": self.number,
-            "method": method,
-            "dataset": dataset.name,
-            "data": dataset.source,
-            "split": dataset.split,
-            "profile": self.profile,
+        result: dict[str, Any] = {"lesson": self.number, "method": method, "dataset": dataset.name}
+        result |= {"data": dataset.source, "split": dataset.split, "profile": self.profile}
+        result |= {
             "device": self.device.type,
             "seed": self.seed,
             "seconds": round(seconds, 4),
             "train_seconds": round(train_seconds, 2),
             "peak_mb": peak_memory_mb(),
-            "parameters": parameters,
-            "metrics": {name: round(float(value), 4) for name, value in metrics.items()},
         }
+        scores = {name: round(float(value), 4) for name, value in metrics.items()}
+        result |= {"parameters": parameters, "metrics": scores}
         scoreboard.add(result)
         return result
 
@@ -129,8 +122,7 @@ def start(
         seed: 0 or more.
         minutes: expected minutes for each profile, for the card.
 
-    Raises:
-        SettingsError: a value is unknown, or the device is not there.
+    Raises SettingsError: a value is unknown, or the device is not there.
     """
     settings.check_environment()
     number, _, title = name.partition("_")

@@ -1,11 +1,14 @@
 """Scores of masks and of instances. Lesson 01 builds IoU, Dice, average precision's matching and the DSB score."""
 
+import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from course_lib.errors import InputError
 
@@ -19,41 +22,21 @@ class ConfusionMatrix:
     Averaging the IoU of batches is a common mistake: it weighs a batch with three car pixels as much as one
     with three thousand. Counts add up, ratios do not.
 
-    Args:
-        num_classes: number of classes C.
-        ignore_index: the label of void pixels, which are left out.
+    Void pixels, labelled 255, are left out. `num_classes` is the number of classes C.
     """
 
-    def __init__(self, num_classes: int, ignore_index: int = IGNORE) -> None:
+    def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
-        self.ignore_index = ignore_index
         self.counts = torch.zeros(num_classes, num_classes, dtype=torch.int64)
         """int64 `[C, C]`: row = truth, column = prediction."""
 
     def update(self, prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor) -> None:
-        """Add the pixels of one or more pictures.
+        """Add one or more pictures: class ids, both of the same shape, any; 255 in `truth` where void.
 
-        Args:
-            prediction: class ids, any shape.
-            truth: class ids of the same shape; `ignore_index` where void.
-
-        Raises:
-            InputError: shapes differ, or an id lies outside 0..C-1.
+        Raises InputError: shapes differ, or an id lies outside 0..C-1.
         """
-        predicted, true = _ids(prediction), _ids(truth)
-        if predicted.shape != true.shape:
-            raise InputError(
-                f"prediction {tuple(predicted.shape)} and truth {tuple(true.shape)} differ in shape",
-                "give class ids per pixel: argmax the logits over the class dimension first",
-            )
-        valid = true != self.ignore_index
+        predicted, true, valid = _pair(prediction, truth, self.num_classes)
         predicted, true = predicted[valid], true[valid]
-        for name, ids in (("prediction", predicted), ("truth", true)):
-            if ids.numel() and not (int(ids.min()) >= 0 and int(ids.max()) < self.num_classes):
-                raise InputError(
-                    f"{name} holds ids from {int(ids.min())} to {int(ids.max())}, outside 0..{self.num_classes - 1}",
-                    f"a mask saved as 0 and 255 must become 0 and 1; void is {self.ignore_index}",
-                )
         pairs = torch.bincount(true * self.num_classes + predicted, minlength=self.num_classes**2)
         self.counts += pairs.reshape(self.num_classes, self.num_classes).cpu()
 
@@ -68,11 +51,7 @@ class ConfusionMatrix:
         return 2 * hit / (self.counts.sum(0) + self.counts.sum(1))
 
     def summary(self) -> dict[str, float]:
-        """`pixel_accuracy`, `mean_iou` and `dice`; the last two averaged over the classes that occur.
-
-        Raises:
-            InputError: no pixel was counted yet.
-        """
+        """`pixel_accuracy`, and averages of the classes that occur: `mean_iou`, `dice`. InputError: nothing counted."""
         total = int(self.counts.sum())
         if not total:
             raise InputError("no pixel was counted", "call update() with at least one picture that is not all void")
@@ -83,34 +62,51 @@ class ConfusionMatrix:
         }
 
 
-def image_iou(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor, ignore_index: int = IGNORE) -> float:
-    """IoU of the foreground (every id but 0) in one picture, in [0, 1]; 1 where neither has any foreground.
+class BoundaryIoU:
+    """IoU of the classes' rims over a data set: it sees what region IoU hardly does, ragged or shifted outlines.
 
-    Raises:
-        InputError: shapes differ.
+    The rim of a class is what an erosion by `width` pixels takes off its regions; beyond the picture's edge there is
+    none of it (Cheng et al.: Boundary IoU, 2021). Void pixels are left out. `num_classes` is the number of classes C.
     """
-    predicted, true = _ids(prediction), _ids(truth)
-    if predicted.shape != true.shape:
-        raise InputError(f"prediction {tuple(predicted.shape)} and truth {tuple(true.shape)} differ in shape")
-    valid = true != ignore_index
+
+    def __init__(self, num_classes: int, width: int = 2) -> None:
+        self.width = width
+        self.counts = torch.zeros(2, num_classes, dtype=torch.int64)
+        """int64 `[2, C]`: pixels in both rims, pixels in either."""
+
+    def update(self, prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor) -> None:
+        """Add one or more pictures: class ids `[H, W]` or `[B, H, W]`. InputError: as for a confusion matrix."""
+        predicted, true, valid = _pair(prediction, truth, self.counts.shape[1])
+        # void on both sides: it must not make a rim in the truth that the prediction cannot have
+        one, other = (self._rims(torch.where(valid, ids, IGNORE)) for ids in (predicted, true))
+        pixels = [rims.movedim(-3, 0).flatten(1).sum(1).cpu() for rims in (one & other, one | other)]
+        self.counts += torch.stack(pixels)
+
+    def iou(self) -> Tensor:
+        """Of each class, float64 `[C]`; NaN for a class in neither truth nor prediction."""
+        return self.counts[0].double() / self.counts[1]
+
+    def _rims(self, ids: Tensor) -> Tensor:
+        classes = torch.arange(self.counts.shape[1], device=ids.device).view(-1, 1, 1)
+        outside = (ids.unsqueeze(-3) != classes).float()
+        near = F.max_pool2d(F.pad(outside, (self.width,) * 4, value=1), 2 * self.width + 1, stride=1)
+        return (near > outside).bool()  # inside, with some outside within reach
+
+
+def image_iou(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor) -> float:
+    """IoU of one picture's foreground (every id but 0), 0..1; 1 where neither has any. InputError: shapes differ."""
+    predicted, true, valid = _pair(prediction, truth)
     foreground, wanted = (predicted > 0) & valid, (true > 0) & valid
     union = int((foreground | wanted).sum())
     return int((foreground & wanted).sum()) / union if union else 1.0
 
 
 def instance_iou(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor) -> NDArray[np.float64]:
-    """IoU of every predicted with every true instance of one picture.
+    """IoU of every predicted with every true instance of one picture: `[N, M]`, values in [0, 1].
 
-    Args:
-        prediction: label map `[H, W]`: 0 = background, 1..N = instances. Ids without a pixel are left out.
-        truth: label map `[H, W]` in the same form, M instances.
-
-    Returns:
-        `[N, M]`, values in [0, 1].
+    Both are label maps `[H, W]`: 0 = background, 1, 2, ... = instances. Ids without a pixel are left out.
     """
-    predicted, true = (_ids(labels).cpu().numpy() for labels in (prediction, truth))
-    if predicted.shape != true.shape:
-        raise InputError("prediction and truth differ in shape", "compare label maps of the same picture")
+    predicted, true = (ids.cpu().numpy() for ids in _pair(prediction, truth)[:2])
     rows, columns = int(predicted.max(initial=0)) + 1, int(true.max(initial=0)) + 1
     pairs = np.bincount((predicted * columns + true).ravel(), minlength=rows * columns)
     overlap = pairs.reshape(rows, columns)
@@ -123,11 +119,7 @@ def dsb_score(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor) -> floa
     """Score of one picture in the 2018 Data Science Bowl (Caicedo et al., Nature Methods 2019), in [0, 1].
 
     TP / (TP + FP + FN), averaged over the IoU thresholds 0.5, 0.55, ... 0.95; a pair counts as found when its IoU
-    is *greater* than the threshold, which makes the match unique. 1 where neither map has an instance.
-
-    Args:
-        prediction: label map `[H, W]`.
-        truth: label map `[H, W]`.
+    is *greater* than the threshold, which makes the match unique. 1 where neither label map `[H, W]` has an instance.
     """
     overlaps = instance_iou(prediction, truth)
     found = (overlaps[..., None] > DSB_THRESHOLDS).sum((0, 1))
@@ -151,11 +143,8 @@ def average_precision(
     from torchmetrics.detection import MeanAveragePrecision  # slow to import, and only needed here
 
     geometry = {"segm": "masks", "bbox": "boxes"}[kind]
-    metric = MeanAveragePrecision(
-        iou_type=kind,  # type: ignore[arg-type]
-        max_detection_thresholds=[1, 100, 1000],
-        backend="faster_coco_eval",
-    )
+    options: Any = {"iou_type": kind, "max_detection_thresholds": [1, 100, 1000], "backend": "faster_coco_eval"}
+    metric = MeanAveragePrecision(**options)
     metric.warn_on_many_detections = False
     for pair in pairs:  # one picture at a time: torchmetrics packs its masks before the next one comes
         prediction, truth = ({**target, geometry: target[geometry].as_subclass(Tensor)} for target in pair)
@@ -180,6 +169,20 @@ def to_masks(labels: ArrayLike | Tensor) -> NDArray[np.uint8]:
     array = np.asarray(labels)
     ids = np.unique(array)
     return (array == ids[ids > 0, None, None]).astype(np.uint8)
+
+
+def _pair(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor, classes: float = math.inf) -> tuple[Tensor, ...]:
+    """Both as int64, and where the truth is not void; InputError: shapes differ, or an id is outside 0..classes-1."""
+    predicted, true = _ids(prediction), _ids(truth)
+    if predicted.shape != true.shape:
+        shapes = f"prediction {tuple(predicted.shape)} and truth {tuple(true.shape)}"
+        raise InputError(f"{shapes} differ in shape", "give ids per pixel: argmax logits over the classes first")
+    valid = true != IGNORE
+    for name, ids in (("prediction", predicted[valid]), ("truth", true[valid])):
+        if ids.numel() and not (int(ids.min()) >= 0 and int(ids.max()) < classes):
+            found = f"{name} holds ids from {int(ids.min())} to {int(ids.max())}, outside 0..{classes - 1}"
+            raise InputError(found, f"a mask saved as 0 and 255 must become 0 and 1; void is {IGNORE}")
+    return predicted, true, valid
 
 
 def _ids(labels: ArrayLike | Tensor) -> Tensor:

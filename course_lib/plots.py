@@ -9,29 +9,16 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
-from skimage.segmentation import find_boundaries
+from skimage.segmentation import find_boundaries, mark_boundaries
 from torch import Tensor
 
 from course_lib.metrics import IGNORE
 
-COLOURS = {
-    "background": "#1b1b2f",
-    "nucleus": "#e69f00",
-    "sky": "#8fd0f5",
-    "building": "#77787d",
-    "pole": "#f0e442",
-    "road": "#4a4066",
-    "pavement": "#e6dcec",
-    "tree": "#009e73",
-    "sign": "#e69f00",
-    "fence": "#6b3f1a",
-    "car": "#0072b2",
-    "pedestrian": "#d55e00",
-    "bicyclist": "#e38fbf",
-}
+COLOURS = {"background": "#1b1b2f", "nucleus": "#e69f00", "sky": "#8fd0f5", "building": "#77787d", "pole": "#f0e442"}
+COLOURS |= {"road": "#4a4066", "pavement": "#e6dcec", "tree": "#009e73", "sign": "#e69f00", "fence": "#6b3f1a"}
+COLOURS |= {"car": "#0072b2", "pedestrian": "#d55e00", "bicyclist": "#e38fbf"}
 VOID = "#000000"
 FALSE_ALARM, MISSED, RIGHT = "#d55e00", "#56b4e9", "#d9d9d9"
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#1b1b2f")
@@ -70,9 +57,8 @@ def outline(image: ArrayLike | Tensor, labels: ArrayLike | Tensor, colour: str =
     """The image `[H, W, 3]`, 0..1, with the outline of each region of `labels` `[H, W]` drawn on it."""
     base = picture(image).astype(np.float64)
     base = base / 255 if base.max() > 1 else base
-    base = np.dstack([base] * 3) if base.ndim == 2 else base.copy()
-    base[find_boundaries(np.asarray(labels).astype(np.int64), mode="inner")] = to_rgb(colour)
-    return base
+    base = np.dstack([base] * 3) if base.ndim == 2 else base
+    return mark_boundaries(base, np.asarray(labels).astype(np.int64), to_rgb(colour), mode="inner")
 
 
 def errors(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor) -> NDArray[np.float64]:
@@ -89,11 +75,7 @@ def errors(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor) -> NDArray
 
 
 def show(
-    panels: Mapping[str, ArrayLike | Tensor],
-    title: str = "",
-    *,
-    columns: int | None = None,
-    width: float = 11.0,
+    panels: Mapping[str, ArrayLike | Tensor], title: str = "", *, columns: int | None = None, width: float = 11.0
 ) -> None:
     """Show pictures side by side.
 
@@ -114,7 +96,9 @@ def show(
     for axis, (caption, array) in zip(axes.flat, arrays.items(), strict=False):
         axis.imshow(array, cmap="gray", interpolation="nearest")
         axis.set_title(caption, fontsize=10)
-    _finish(figure, title)
+    if title:
+        figure.suptitle(title, fontsize=12)
+    plt.show()
 
 
 def compare(
@@ -174,9 +158,3 @@ def legend(classes: Sequence[str], axis: Any) -> None:
     """A legend of class colours beside `axis`."""
     patches = [Patch(color=COLOURS.get(name, CYCLE[i % len(CYCLE)]), label=name) for i, name in enumerate(classes)]
     axis.legend(handles=patches, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
-
-
-def _finish(figure: Figure, title: str) -> None:
-    if title:
-        figure.suptitle(title, fontsize=12)
-    plt.show()

@@ -23,42 +23,26 @@ VARIABLES = (
 
 
 def check_environment() -> None:
-    """Refuse environment variables that look like a setting but are none: a typing error must not go unnoticed.
-
-    Raises:
-        SettingsError: an unknown `COURSE_...` variable is set.
-    """
+    """SettingsError where an environment variable looks like a setting and is none: a typing error shall not go by."""
     for name in os.environ:
         if name.startswith("COURSE_") and name not in VARIABLES:
             near = difflib.get_close_matches(name, VARIABLES, n=1)
-            raise SettingsError(
-                f"the environment variable {name} is not known",
-                (f"did you mean {near[0]}? " if near else "") + f"known: {', '.join(VARIABLES)}",
-            )
+            hint = (f"did you mean {near[0]}? " if near else "") + f"known: {', '.join(VARIABLES)}"
+            raise SettingsError(f"the environment variable {name} is not known", hint)
 
 
 def setting(name: str, given: Any = None) -> str:
-    """The value of one setting: `given`, else the environment's, else the default (the first choice).
-
-    Raises:
-        SettingsError: the value is not one of the setting's choices.
-    """
+    """The value of a setting: `given`, else the environment's, else the first choice; SettingsError if it is none."""
     variable = f"COURSE_{name.upper()}"
     value = given if given is not None else os.environ.get(variable) or CHOICES[name][0]
     if value not in CHOICES[name]:
-        raise SettingsError(
-            f"{name} = {value!r} is not known",
-            f"choose one of {', '.join(CHOICES[name])} in the parameter cell or in {variable}",
-        )
+        hint = f"choose one of {', '.join(CHOICES[name])} in the parameter cell or in {variable}"
+        raise SettingsError(f"{name} = {value!r} is not known", hint)
     return str(value)
 
 
 def seed(given: int | None = None) -> int:
-    """The seed: `given`, else `COURSE_SEED`, else 0.
-
-    Raises:
-        SettingsError: not a whole number of 0 or more.
-    """
+    """The seed: `given`, else `COURSE_SEED`, else 0. SettingsError: not a whole number of 0 or more."""
     value = given if given is not None else os.environ.get("COURSE_SEED") or 0
     if isinstance(value, bool) or not str(value).isdecimal():
         raise SettingsError(f"seed = {value!r} is not a whole number", "choose 0, 1, 2, ... in SEED or COURSE_SEED")

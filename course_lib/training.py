@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from course_lib import paths
 from course_lib.errors import CourseError, InputError
 
 
@@ -71,8 +72,7 @@ def fit(
         precision: None for float32, or what `fastest_precision` says; a resumed run keeps its checkpoint's.
         step: `(model, batch) -> values to report`, instead of `loss`; it runs `backward` and the optimisers itself.
 
-    Raises:
-        TrainingError: a value is not finite; memory is exhausted; the checkpoint is damaged, or of another run.
+    Raises TrainingError: a value is not finite; memory is exhausted; the checkpoint is damaged, or of another run.
     """
     if (loss is None) == (step is None) or (step and precision):
         raise InputError("give either a loss or a step of your own", "such a step also chooses its own precision")
@@ -150,12 +150,10 @@ def fastest_precision(model: nn.Module, batch: tuple[Tensor, Any], loss: Callabl
 
 def save_weights(weights: nn.Module | Mapping[str, Tensor], path: Path, **card: object) -> None:
     """Write weights to a safetensors file in one step, with `card` (such as `accuracy=0.91`) as its metadata."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(path.name + ".new")  # whoever is killed here leaves the old file whole
     tensors = weights.state_dict() if isinstance(weights, nn.Module) else weights
     copies = {name: t.cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
-    safetensors.torch.save_file(copies, fresh, {name: str(value) for name, value in card.items()})
-    fresh.replace(path)
+    named = {name: str(value) for name, value in card.items()}
+    paths.write_atomically(path, lambda fresh: safetensors.torch.save_file(copies, fresh, named))
 
 
 def load_weights(model: nn.Module, path: Path) -> dict[str, str]:

@@ -83,10 +83,10 @@ def recorded(source: Path, target: Path) -> str:
 def _encoded(value: Any, typed: bool = False) -> Any:
     """Numbers, lists of them and arrays as JSON can hold them; `typed` keeps what kind of array it was."""
     if isinstance(value, np.ndarray | torch.Tensor | np.generic):
-        kind = "torch" if isinstance(value, torch.Tensor) else "numpy"
         array = np.asarray(value)
         values = _encoded(array.astype(int).tolist() if array.dtype == bool else array.tolist())
-        return {kind: str(value.dtype).removeprefix("torch."), "values": values} if typed else values
+        described = {"tensor": isinstance(value, torch.Tensor), "dtype": str(array.dtype), "values": values}
+        return described if typed else values
     if isinstance(value, tuple) and any(getattr(part, "ndim", 0) for part in value):
         return {"parts": [_encoded(part) for part in value]}
     if isinstance(value, list | tuple):

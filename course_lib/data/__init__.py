@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from course_lib import paths
 from course_lib.cards import box
+from course_lib.data.sources import source
 from course_lib.errors import DataError, InputError
+from course_lib.settings import CHOICES
 
 if TYPE_CHECKING:
     from course_lib.data.readers import CourseDataset
@@ -17,10 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["load"]
 
 DRAWN = ("cells", "streets", "shapes")
-STAND_INS = {
-    "nuclei": "cells",
-    "cifar10": "shapes",
-}  # the real sets, each with the family of drawn scenes that stands in for it
+STAND_INS = {"nuclei": "cells", "cifar10": "shapes", "camvid": "streets", "voc": "streets", "cityscapes": "streets"}
+"""The real sets, each with the family of drawn scenes that stands in for it."""
 
 
 def load(
@@ -31,61 +31,68 @@ def load(
     mode: str = "auto",
     count: int | None = None,
     seed: int = 0,
-    size: tuple[int, int] = (128, 128),
+    size: tuple[int, int] | int | None = None,
     path: str | Path | None = None,
     classes: Sequence[str] | None = None,
 ) -> "CourseDataset":
     """Load one split of a data set.
 
     Args:
-        name: `"nuclei"` or `"cifar10"`; `"cells"`, `"streets"` or `"shapes"` (always drawn); `"folder"` (your own, see
-            `path`).
-        split: `"train"`, `"val"` or `"all"`; for classification `"test"` too.
+        name: `"nuclei"`, `"camvid"`, `"voc"`, `"cityscapes"` or `"cifar10"`; `"cells"`, `"streets"` or `"shapes"`
+            (always drawn); `"folder"` (your own, see `path`).
+        split: `"train"`, `"val"` or `"all"`; for CIFAR-10 and CamVid `"test"` too.
         task: `"semantic"` or `"instance"`; decides what a sample holds, except where a picture has one class.
         mode: `"real"`: the real set or an error. `"synthetic"`: its drawn stand-in. `"auto"`: the real set if a mirror,
             the cache or a download has it, else the stand-in, announced in a box.
         count: at most so many pictures, spread over the split; of drawn ones, how many (100 scenes, 4,000 shapes).
         seed: which scenes are drawn.
-        size: height and width of drawn scenes, in pixels.
+        size: height and width, in pixels, or the side of a square: real pictures are resized to it (by default they
+            keep their own), scenes are drawn at it (by default 128, 128).
         path: for `"folder"`: the folder that holds `images` and `masks`.
         classes: for `"folder"`: the names of the classes, background first.
 
-    Raises:
-        DataError: the set cannot be had, or a file in it is wrong.
-        InputError: unknown name, split or task.
+    Raises DataError: the set cannot be had, or a file in it is wrong; InputError: unknown name, split or task.
     """
     from course_lib.data import readers, store  # they import torch, which `course data list` can do without
 
+    for word, value, known in (("mode", mode, CHOICES["data"]), ("task", task, readers.TASKS)):
+        if value not in known:
+            raise InputError(f"{word} = {value!r} is not known", f"choose one of {', '.join(known)}")
+    if isinstance(size, int):
+        size = (size, size)
     if name == "folder":
         if path is None:
             raise InputError('load("folder") needs a path', 'call load("folder", path="my_pictures")')
-        folder = Path(path).expanduser()
-        return readers.image_folder(folder, split, task, classes or readers.CELL_CLASSES).spread(count)
+        folder = Path(path).expanduser().absolute()
+        own = readers.image_folder(folder, split, task, classes or readers.CELL_CLASSES)
+        own.size = size
+        return own.spread(count)
     if name not in (*STAND_INS, *DRAWN):
         raise InputError(f"no data set named {name!r}", f"known: {', '.join([*STAND_INS, *DRAWN, 'folder'])}")
     if name in STAND_INS and mode != "synthetic":
         try:
             folder = store.folder(name)
-            if name == "cifar10":
-                return readers.cifar10(folder, split, paths.cache_dir() / f"{folder.name}-tensors").spread(count)
-            return readers.nuclei(folder, split, task, paths.cache_dir() / f"{folder.name}-labels").spread(count)
         except DataError as error:
             if mode == "real":
                 raise
             print(_announcement(name, error))
+        else:  # a fault in a set that is here stays an error, or a run might train on real and test on drawn pictures
+            if name == "cifar10":
+                return readers.cifar10(folder, split, paths.cache_dir() / f"{folder.name}-tensors").spread(count)
+            if name == "nuclei":
+                found = readers.nuclei(folder, split, task, paths.cache_dir() / f"{folder.name}-labels")
+            else:
+                found = getattr(readers, name)(folder, split, task)
+            found.size = size
+            return found.spread(count)
     family = STAND_INS.get(name, name)
     if family == "shapes":
         return readers.drawn_shapes(split, count or 4000, seed, name)
-    return readers.drawn(family, split, task, name=name, count=count or 100, size=size, seed=seed)
+    return readers.drawn(family, split, task, name=name, count=count or 100, size=size or readers.SIZE, seed=seed)
 
 
 def _announcement(name: str, error: DataError) -> str:
-    return box(
-        [
-            f"The data set {name!r} is not here, so this run uses its drawn stand-in ({STAND_INS[name]}).",
-            "Drawn pictures are simpler than real ones: the lesson works the same, its numbers differ.",
-            f"To get the real set: course data fetch {name}   (or set COURSE_DATA_DIR to a folder that has it)",
-            "Why not:",
-            *error.message.splitlines(),
-        ]
-    )
+    how = source(name).by_hand or f"course data fetch {name}   (or set COURSE_DATA_DIR to a folder that has it)"
+    here = f"The data set {name!r} is not here, so this run uses its drawn stand-in ({STAND_INS[name]})."
+    simpler = "Drawn pictures are simpler than real ones: the lesson works the same, its numbers differ."
+    return box([here, simpler, f"To get the real set: {how}", "Why not:", *error.message.splitlines()])

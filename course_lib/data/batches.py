@@ -4,7 +4,8 @@ The whole set is decoded once and kept on the device as uint8; every pass draws 
 macOS, Windows and Colab, and is faster than worker processes while the set fits in memory.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,22 +42,24 @@ class _Passes:
 
 
 class Batches(_Passes):
-    """Iterate over `(images, masks)`: float32 `[B, 3, S, S]` in 0..1 and int64 `[B, S, S]`, void = 255.
+    """Iterate over `(images, masks)`: float32 `[B, 3, H, W]` in 0..1 and int64 `[B, H, W]`, void = 255.
 
-    Each sample is cropped at a random place; with `augment` it is also flipped at random, image and mask alike.
+    Each sample is cropped at a random place; with `augment` it is also mirrored at random, image and mask alike.
     Without, the order is the data set's and every pass repeats the same crops. Pictures smaller than the crop are
     padded with black, their masks with void, so that padding neither rewards nor punishes a model.
 
     Args:
         dataset: semantic samples `(tv_tensors.Image, tv_tensors.Mask)`.
         batch_size: samples a batch; the last batch of a pass may be smaller.
-        crop: side S of the square crop, in pixels.
-        augment: random order and flips, other crops at every pass.
+        crop: side of a square crop, or its height and width, in pixels.
+        augment: random order, other crops at every pass, half of them mirrored left to right.
+        transform: what else is to be done to each uint8 crop and its mask, such as `v2.ColorJitter(0.2, 0.2)`, or
+            `v2.RandomVerticalFlip()` where up and down are alike: a transform of torchvision's v2. One that moves in
+            pixels from outside, such as a rotation, needs `fill={Image: 0, Mask: 255, "others": 0}`.
         device: where the data lie and the batches are made.
         seed: the first pass's seed; each further pass differs, and the same seed repeats all of them.
 
-    Raises:
-        InputError: a mask is a plain tensor (v2 transforms would pass it through unflipped), or the set is empty.
+    Raises InputError: a mask is a plain tensor (v2 transforms would pass it through unflipped), or the set is empty.
     """
 
     def __init__(
@@ -64,29 +67,36 @@ class Batches(_Passes):
         dataset: Dataset,
         batch_size: int,
         *,
-        crop: int = 128,
+        crop: int | tuple[int, int] = 128,
         augment: bool = True,
+        transform: Callable[..., Any] | None = None,
         device: torch.device | str = "cpu",
         seed: int = 0,
     ) -> None:
-        samples = [dataset[i] for i in range(len(dataset))]  # type: ignore[arg-type]
-        super().__init__(len(samples), batch_size, augment, seed)
-        if not all(isinstance(mask, tv_tensors.Mask) for _, mask in samples):
-            raise InputError("masks must be tv_tensors.Mask", "wrap them: a plain tensor is not flipped with its image")
-        self._samples = [(image.to(device), mask.to(device, torch.uint8)) for image, mask in samples]
+        super().__init__(len(dataset), batch_size, augment, seed)  # type: ignore[arg-type]
+        self._samples, self._device = [], torch.device(device)
+        for image, mask in (dataset[i] for i in range(self.count)):
+            if not isinstance(mask, tv_tensors.Mask):
+                advice = 'load with task="semantic", or wrap them: a plain tensor is not flipped with its image'
+                raise InputError("masks must be tv_tensors.Mask", advice)
+            self._samples.append((image.to(device), mask.to(device, torch.uint8)))
         fill = {tv_tensors.Image: 0, tv_tensors.Mask: IGNORE, "others": 0}
-        flips = [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()] if augment else []
-        self._transform = v2.Compose([v2.RandomCrop(crop, pad_if_needed=True, fill=fill), *flips])
+        flip, more = [v2.RandomHorizontalFlip()] if augment else [], [transform] if transform else []
+        self._transform = v2.Compose([v2.RandomCrop(crop, pad_if_needed=True, fill=fill), *flip, *more])
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         generator, parts = self._pass(shuffle=self.augment)
         for part in parts:
-            with torch.random.fork_rng(devices=[]):  # v2 draws from the global generator; the caller's stays untouched
-                torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+            gpus = [self._device] if self._device.type == "cuda" else []
+            with torch.random.fork_rng(gpus):  # v2 draws from the global generators; the caller's stay untouched
+                number = int(torch.randint(2**31, (1,), generator=generator))
+                for each in (torch.default_generator, *(torch.cuda.default_generators[gpu.index or 0] for gpu in gpus)):
+                    each.manual_seed(number)
                 chosen = [self._transform(*self._samples[i]) for i in part.tolist()]
             images, masks = zip(*chosen, strict=True)
+            levels = torch.stack(images).as_subclass(Tensor)
             yield (
-                torch.stack(images).as_subclass(Tensor).float() / 255,
+                v2.functional.to_dtype(levels, torch.float32, scale=True),
                 torch.stack(masks).as_subclass(Tensor).long(),
             )
 
@@ -108,8 +118,7 @@ class ClassificationBatches(_Passes):
         device: where the pictures lie and the batches are made.
         seed: another seed draws other orders, shifts and flips.
 
-    Raises:
-        InputError: the set is empty.
+    Raises InputError: the set is empty.
     """
 
     SHIFT = 2

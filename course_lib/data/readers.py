@@ -4,10 +4,9 @@ A semantic sample is `(image, mask)`, an instance sample `(image, target)`; see 
 """
 
 import hashlib
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,13 +15,15 @@ import safetensors.torch
 import torch
 import torchvision
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
+from torchvision.models.segmentation import FCN_ResNet50_Weights
 from torchvision.ops import masks_to_boxes
 from tqdm.auto import tqdm
 
+from course_lib import paths
 from course_lib.data import synthetic
 from course_lib.data.synthetic import CELL_CLASSES, Size
 from course_lib.errors import DataError, InputError
@@ -41,6 +42,14 @@ class Example:
     image: NDArray[np.uint8]  # [H, W, 3]
     mask: NDArray[Any] | None = None  # class ids [H, W], 255 = void; None where only instances are known (class 1)
     instances: NDArray[Any] | None = None  # label map [H, W], 0 = no instance; None where the data set has no instances
+
+    def resized(self, size: Size) -> Self:
+        """The same at another height and width: the picture smoothed, labels taken from the nearest pixel."""
+
+        def scaled(x: Any, how: Image.Resampling = Image.Resampling.NEAREST) -> Any:
+            return x if x is None else np.array(Image.fromarray(x).resize(size[::-1], how))
+
+        return type(self)(scaled(self.image, Image.Resampling.BILINEAR), scaled(self.mask), scaled(self.instances))
 
 
 @dataclass(repr=False, eq=False)
@@ -69,6 +78,7 @@ class CourseDataset(Dataset):
         return self
 
 
+@dataclass(repr=False, eq=False)
 class ClassificationDataset(CourseDataset):
     """Small pictures of one size with a class each, all in memory.
 
@@ -76,9 +86,8 @@ class ClassificationDataset(CourseDataset):
     `[N, 3, H, W]`, and `dataset.labels`, int64 `[N]`, hold all of them.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, *description: Any) -> None:
-        super().__init__(*description)
-        self.images, self.labels = images, labels
+    images: Tensor
+    labels: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -103,6 +112,7 @@ class SegmentationDataset(CourseDataset):
     ids: Sequence[str]  # a name for each picture
     read: Callable[[str], Example]  # the picture of an id
     task: str = "semantic"  # or "instance"
+    size: Size | None = None  # height and width of all samples; None: each picture's own
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -120,6 +130,7 @@ class SegmentationDataset(CourseDataset):
         if not -len(self) <= index < len(self):
             raise IndexError(f"picture {index} of {len(self)}")  # ends a for loop over the data set
         example = self.read(self.ids[index])
+        example = example.resized(self.size) if self.size else example
         image = tv_tensors.Image(torch.from_numpy(example.image).permute(2, 0, 1).contiguous())
         if self.task == "semantic":
             mask = example.mask if example.mask is not None else np.asarray(example.instances) > 0
@@ -146,10 +157,14 @@ def in_validation(name: str) -> bool:
     return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 5 == 0
 
 
+def _known_split(split: str, *more: str) -> None:
+    if split not in (*SPLITS, *more):
+        raise InputError(f"split = {split!r} is not known", f"choose one of {', '.join((*SPLITS, *more))}")
+
+
 def choose(names: Sequence[str], split: str) -> list[str]:
     """The sorted `names` that belong to `split`; InputError if that is unknown."""
-    if split not in SPLITS:
-        raise InputError(f"split = {split!r} is not known", f"choose one of {', '.join(SPLITS)}")
+    _known_split(split)
     return [name for name in sorted(names) if split == "all" or in_validation(name) == (split == "val")]
 
 
@@ -176,7 +191,7 @@ def nuclei(folder: Path, split: str, task: str, labels_cache: Path | None = None
                 raise DataError(f"{file}: {mask.shape}, but its picture is {labels.shape}", "fetch the data set again")
             labels[mask > 0] = number
         if merged:
-            _write_atomically(merged, Image.fromarray(labels).save)
+            paths.write_atomically(merged, Image.fromarray(labels).save)
         return Example(image, instances=labels)
 
     return SegmentationDataset("nuclei", "real", split, CELL_CLASSES, choose(ids, split), read, task)
@@ -192,18 +207,17 @@ def cifar10(folder: Path, split: str, cache: Path) -> ClassificationDataset:
     pictures are decoded once, into uint8 tensors in `cache`.
     Raises DataError: the folder has another layout; InputError: unknown split.
     """
-    if split not in (*SPLITS, "test"):
-        raise InputError(f"split = {split!r} is not known", f"choose one of {', '.join(SPLITS)}, test")
+    _known_split(split, "test")
     part = "test" if split == "test" else "train"
     file = cache / f"{part}.safetensors"
     if not file.is_file():
         images, labels = _decode_cifar10(folder, part)
-        _write_atomically(file, partial(safetensors.torch.save_file, {"images": images, "labels": labels}))
+        paths.write_atomically(file, partial(safetensors.torch.save_file, {"images": images, "labels": labels}))
     stored = safetensors.torch.load_file(file)
     tenth = torch.arange(len(stored["labels"])) % 10 == 0
     keep = {"train": ~tenth, "val": tenth}.get(split, slice(None))
     images, labels = stored["images"][keep], stored["labels"][keep]
-    return ClassificationDataset(images, labels, "cifar10", "real", split, CIFAR_CLASSES)
+    return ClassificationDataset("cifar10", "real", split, CIFAR_CLASSES, images, labels)
 
 
 def _decode_cifar10(folder: Path, part: str) -> tuple[Tensor, Tensor]:
@@ -227,50 +241,143 @@ def _decode_cifar10(folder: Path, part: str) -> tuple[Tensor, Tensor]:
 
 def drawn_shapes(split: str, count: int, seed: int, name: str) -> ClassificationDataset:
     """Drawn shapes and patterns of ten classes; each split draws its own."""
-    if split not in (*SPLITS, "test"):
-        raise InputError(f"split = {split!r} is not known", f"choose one of {', '.join(SPLITS)}, test")
+    _known_split(split, "test")
     number = int(np.random.SeedSequence([seed, (*SPLITS, "test").index(split)]).generate_state(1)[0])
     images, labels = (torch.from_numpy(array) for array in synthetic.draw_shapes(number, count))
-    return ClassificationDataset(images, labels, name, "synthetic", split, synthetic.SHAPE_CLASSES)
+    return ClassificationDataset(name, "synthetic", split, synthetic.SHAPE_CLASSES, images, labels)
 
 
 def image_folder(folder: Path, split: str, task: str, classes: Sequence[str] = CELL_CLASSES) -> SegmentationDataset:
     """Your own pictures: `images/NAME.png` (or .jpg, .tif, ...) with `masks/NAME.png`, optionally `instances/NAME.png`.
 
-    Masks hold class ids, as grey levels or as palette indices; 255 is void. With two classes, a mask of 0 and 255 is
-    read as background and foreground. The folder may instead hold `train/images`, `val/images` and so on; otherwise
-    a fifth of the pictures is kept for validation.
+    Masks hold class ids, as grey levels or as palette indices; 255 is void. With two classes, masks that all hold 0 and
+    255 alone are read as background and foreground. The folder may instead hold `train/images`, `val/images` and so
+    on; otherwise a fifth of the pictures is kept for validation.
     Raises DataError, naming the file: a missing mask, another size, a colour mask, a label with no class.
     """
-    own_split = split != "all" and (folder / split / "images").is_dir()
-    root = folder / split if own_split else folder
-    images, masks = root / "images", root / "masks"
-    if not images.is_dir() or not masks.is_dir():
-        hint = "put pictures into images/, masks of the same name into masks/"
-        raise DataError(f"{root} has no folders images and masks", hint)
-    files = {path.stem: path for path in images.iterdir() if path.suffix.lower() in PICTURES}
+    _known_split(split, "test")
+    parts = [folder / part for part in (("train", "val", "test") if split == "all" else (split,))]
+    roots = [part for part in parts if (part / "images").is_dir()] or [folder]
+    files: dict[str, tuple[Path, Path]] = {}
+    for root in roots:
+        if not (root / "images").is_dir() or not (root / "masks").is_dir():
+            hint = "put pictures into images/, masks of the same name into masks/"
+            raise DataError(f"{root} has no folders images and masks", hint)
+        for path in (root / "images").glob("[!.]*"):
+            if path.suffix.lower() in PICTURES:
+                files[path.stem if len(roots) == 1 else f"{root.name}/{path.stem}"] = path, root
     if not files:
-        raise DataError(f"no pictures in {images}", f"the course reads {', '.join(PICTURES)}")
-    for name in sorted(files):
-        if not (masks / f"{name}.png").is_file():
-            raise DataError(f"{files[name]} has no mask", f"expected {masks / f'{name}.png'}")
+        raise DataError(f"no pictures in {roots[0] / 'images'}", f"the course reads {', '.join(PICTURES)}")
+    for path, root in files.values():
+        if not (root / "masks" / f"{path.stem}.png").is_file():
+            raise DataError(f"{path} has no mask", f"expected {root / 'masks' / f'{path.stem}.png'}")
+
+    @cache
+    def black_and_white() -> bool:
+        """Whether every mask holds 0 and 255 alone: then 255 is the foreground, and void where one has a 1."""
+        masks = (np.asarray(_open(root / "masks" / f"{path.stem}.png")) for path, root in files.values())
+        return len(classes) == 2 and all(set(np.unique(mask)) <= {0, 255} for mask in masks)
 
     def read(name: str) -> Example:
-        image = read_image(files[name])
-        mask = read_labels(masks / f"{name}.png", image.shape[:2])
-        if len(classes) == 2 and set(np.unique(mask)) <= {0, 255}:
+        path, root = files[name]
+        image, file = read_image(path), root / "masks" / f"{path.stem}.png"
+        mask = read_labels(file, image.shape[:2])
+        if black_and_white():
             mask = (mask > 0).astype(np.uint8)
-        stray = set(np.unique(mask).tolist()) - {*range(len(classes)), IGNORE}
-        if stray:
-            raise DataError(
-                f"{masks / f'{name}.png'}: labels {sorted(stray)}, but there are only {len(classes)} classes",
-                f"labels are 0..{len(classes) - 1}, and {IGNORE} for void; or name all classes with classes=[...]",
-            )
-        instances = root / "instances" / f"{name}.png"
+        hint = f"labels are 0..{len(classes) - 1}, and {IGNORE} for void; or name all classes with classes=[...]"
+        mask = _translated(mask, {IGNORE: IGNORE} | {i: i for i in range(len(classes))}, file, hint)
+        instances = root / "instances" / f"{path.stem}.png"
         return Example(image, mask, read_labels(instances, image.shape[:2]) if instances.is_file() else None)
 
-    ids = sorted(files) if own_split else choose(list(files), split)
+    ids = sorted(files) if roots != [folder] else choose(list(files), split)
+    if not ids:  # of a few pictures, chance may keep none
+        raise DataError(
+            f"none of the {len(files)} pictures in {folder / 'images'} falls to split {split!r}",
+            "choose yourself: put them into train/images and val/images, with masks beside",
+        )
     return SegmentationDataset(folder.name, "real", split, tuple(classes), ids, read, task)
+
+
+def camvid(folder: Path, split: str, task: str) -> SegmentationDataset:
+    """CamVid in the version of the SegNet tutorial: `train/*.png`, `trainannot/*.png`, likewise `val` and `test`.
+
+    Raises DataError: the folder has another layout, or holds no picture of that split; InputError: unknown split.
+    """
+    _known_split(split, "test")
+    root = next((found.parent for found in folder.glob("**/trainannot")), folder)
+    parts = ("train", "val", "test") if split == "all" else (split,)
+    pairs = {
+        file.stem: (file, root / f"{part}annot" / file.name) for part in parts for file in root.glob(f"{part}/*.png")
+    }
+    if not pairs:
+        hint = "a mirror may hold a part of the set; else fetch it again: course data fetch camvid"
+        raise DataError(f"{root} has no pictures for split {split!r}", hint)
+    return _labelled(pairs, {11: IGNORE} | {i: i for i in range(11)}, "camvid", split, task, synthetic.STREET_CLASSES)
+
+
+VOC_CLASSES = ("background", *FCN_ResNet50_Weights.DEFAULT.meta["categories"][1:])
+
+
+def voc(folder: Path, split: str, task: str) -> SegmentationDataset:
+    """Pascal VOC 2012 (Everingham et al., 2015), as torchvision reads it: `VOCdevkit/VOC2012`. 255 is its void.
+
+    Raises DataError: the folder has another layout; InputError: unknown split.
+    """
+    _known_split(split)
+    try:
+        part = torchvision.datasets.VOCSegmentation(folder, image_set="trainval" if split == "all" else split)
+    except (RuntimeError, OSError) as error:
+        raise DataError(f"{folder} holds no Pascal VOC 2012: {error}", "fetch it: course data fetch voc") from error
+    pairs = {Path(image).stem: (Path(image), Path(mask)) for image, mask in zip(part.images, part.masks, strict=True)}
+    return _labelled(pairs, {IGNORE: IGNORE} | {i: i for i in range(21)}, "voc", split, task, VOC_CLASSES)
+
+
+def cityscapes(folder: Path, split: str, task: str) -> SegmentationDataset:
+    """Cityscapes (Cordts et al., 2016), as torchvision reads it: `leftImg8bit` beside `gtFine`, both unpacked.
+
+    Its 34 labels become the 19 classes of the benchmark; all others, such as parked trailers, are void.
+    Raises DataError: the folder has another layout; InputError: unknown split.
+    """
+    _known_split(split)  # the labels of the test split are secret
+    read, pairs = torchvision.datasets.Cityscapes, dict[str, tuple[Path, Path]]()
+    for part in ("train", "val") if split == "all" else (split,):
+        try:
+            listed = read(folder, part, target_type="semantic")
+        except (RuntimeError, OSError) as error:
+            hint = "unpack leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip into one folder"
+            raise DataError(f"{folder} holds no Cityscapes: {error}", hint) from error
+        pairs |= {Path(i).stem: (Path(i), Path(m)) for i, (m,) in zip(listed.images, listed.targets, strict=True)}
+    evaluated = [label for label in read.classes if 0 <= label.train_id < IGNORE]
+    ids = dict.fromkeys(range(34), IGNORE) | {label.id: label.train_id for label in evaluated}
+    return _labelled(pairs, ids, "cityscapes", split, task, [label.name for label in evaluated])
+
+
+def _labelled(
+    pairs: Mapping[str, tuple[Path, Path]],
+    ids: Mapping[int, int],
+    name: str,
+    split: str,
+    task: str,
+    classes: Sequence[str],
+) -> SegmentationDataset:
+    """Pictures, each with a label PNG: `pairs` has both files by name, `ids` the class id of each label."""
+
+    def read(key: str) -> Example:
+        image = read_image(pairs[key][0])
+        labels = read_labels(pairs[key][1], image.shape[:2])
+        return Example(image, _translated(labels, ids, pairs[key][1], f"fetch {name} again: course data verify {name}"))
+
+    return SegmentationDataset(name, "real", split, tuple(classes), sorted(pairs), read, task)
+
+
+def _translated(labels: NDArray[Any], ids: Mapping[int, int], file: Path, hint: str) -> NDArray[np.uint8]:
+    """`labels` with each label replaced by its class id; DataError where one has none."""
+    found = np.unique(labels).tolist()
+    if stray := sorted(set(found) - set(ids)):
+        raise DataError(f"{file}: labels {stray}, but the labels known are {', '.join(map(str, sorted(ids)))}", hint)
+    table = np.full(int(max(found, default=0)) + 1, IGNORE, np.uint8)
+    table[found] = [ids[label] for label in found]
+    return table[labels]
 
 
 def drawn(
@@ -282,33 +389,37 @@ def drawn(
     """
     draw = {"cells": synthetic.draw_cells, "streets": synthetic.draw_streets}[family]
     classes = {"cells": CELL_CLASSES, "streets": synthetic.STREET_CLASSES}[family]
-    if split not in SPLITS:
-        raise InputError(f"split = {split!r} is not known", f"choose one of {', '.join(SPLITS)}")
+    _known_split(split, "test")
 
     def read(scene_id: str) -> Example:
         scene = draw(int(scene_id.rpartition("-")[2]), size)
         return Example(scene.image, scene.semantic, scene.instances)
 
-    numbers = np.random.SeedSequence([seed, SPLITS.index(split)]).generate_state(count)
+    numbers = np.random.SeedSequence([seed, (*SPLITS, "test").index(split)]).generate_state(count)
     ids = [f"{family}-{number}" for number in numbers]
     return SegmentationDataset(name or family, "synthetic", split, classes, ids, read, task)
 
 
 def read_image(file: Path) -> NDArray[np.uint8]:
-    """A picture as uint8 `[H, W, 3]`: grey in three equal channels, transparency dropped. DataError if damaged."""
-    return np.array(_open(file).convert("RGB"))
+    """A picture as uint8 `[H, W, 3]`: grey in three equal channels, transparency dropped, a photograph turned upright.
+
+    Grey levels of 16 bits are stretched to 0..255, darkest to brightest. Raises DataError: damaged.
+    """
+    picture = ImageOps.exif_transpose(_open(file))
+    if picture.mode.startswith(("I", "F")):  # microscopes; Pillow would clip at 255
+        levels = np.asarray(picture, np.float32)
+        levels = (levels - levels.min()) / max(float(np.ptp(levels)), 1e-12)
+        picture = Image.fromarray((255 * levels).round().astype(np.uint8))
+    return np.array(picture.convert("RGB"))
 
 
 def read_labels(file: Path, size: tuple[int, ...]) -> NDArray[Any]:
-    """Levels or palette indices `[H, W]` of a grey (8 or 16 bit) or palette PNG.
-
-    Raises DataError: missing, damaged, in colour, or not of `size`.
-    """
+    """Levels or palette indices `[H, W]` of a PNG. DataError: missing, damaged, in colour, or not of `size`."""
     picture = _open(file)
     if picture.mode not in ("1", "L", "P", "I", "I;16"):
         hint = "save class ids as a grey or palette PNG: 0 for the first class, 1 for the second, ..."
         raise DataError(f"{file}: a colour picture ({picture.mode}), not labels", hint)
-    labels = np.array(picture)
+    labels = np.array(picture, np.uint8 if picture.mode == "1" else None)
     if labels.shape != tuple(size):
         raise DataError(f"{file}: {labels.shape}, but its picture is {tuple(size)}", "save it at its picture's size")
     return labels
@@ -321,10 +432,3 @@ def _open(file: Path) -> Image.Image:
     except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError on a broken PNG
         raise DataError(f"{file} cannot be read: {error}", "replace the file, or fetch the data set again") from error
     return picture
-
-
-def _write_atomically(file: Path, write: Callable[[Path], object]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    fresh = file.with_name(f".{uuid.uuid4().hex}{file.suffix}")
-    write(fresh)
-    fresh.replace(file)

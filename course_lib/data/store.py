@@ -81,13 +81,13 @@ def fetch(name: str, to: Path | None = None, offline: bool | None = None) -> Pat
     known, where = source(name), Path(to).expanduser() if to else paths.cache_dir()
     places = (where, *paths.mirror_dirs(), paths.cache_dir()) if to else ()
     if (found := find(name, *places)) and not to:
-        _checked(known, found)
+        checked(known, found)
         return found
-    if not found and (os.environ.get("COURSE_OFFLINE", "") not in ("", "0") if offline is None else offline):
-        raise _missing(known, f"{name} is not here, and downloads are off")
+    if not found and (paths.offline() if offline is None else offline):
+        raise missing(known, f"{name} is not here, and downloads are off")
     with _writing(known, where) as fresh:
         have = find(name, *places) or _download(known, where / known.archive)
-        file, (digest, _) = where / have.name, _checked(known, have)
+        file, (digest, _) = where / have.name, checked(known, have)
         if file != have:
             shutil.copyfile(have, fresh).replace(file)
         with FileLock(where / f".{SUMS}.lock"):
@@ -106,33 +106,18 @@ def folder(name: str, offline: bool | None = None) -> Path:
     if ready := unpacked(name):
         return ready
     known, archive = source(name), fetch(name, offline=offline)
-    target = paths.cache_dir() / f"{name}-{_checked(known, archive)[0][:8]}"
+    target = paths.cache_dir() / f"{name}-{checked(known, archive)[0][:8]}"
     if target.is_dir():
         return target
     with _writing(known, target.parent) as fresh:
         if not target.is_dir():  # another process may have been faster
             fresh.mkdir()
             try:
-                _extract(archive, fresh)
+                extract(archive, fresh)
             except _Failure as failure:
                 raise DataError(f"{archive} cannot be unpacked: {failure}", _replace(known, archive)) from None
             fresh.replace(target)
     return target
-
-
-def verify(name: str) -> str:
-    """Hash the archive again, compare the unpacked folder; one line says with what. DataError: not here or damaged."""
-    known, file = source(name), find(name)
-    if not file:
-        raise _missing(known, f"the archive of {name} is not here")
-    digest, whose = _checked(known, file, afresh=True)
-    target = paths.cache_dir() / f"{name}-{digest[:8]}"
-    if target.is_dir():
-        sizes = {target / member: size for member, size in _extract(file, None).items()}
-        if changed := [copy.name for copy, size in sizes.items() if not copy.is_file() or copy.stat().st_size != size]:
-            what = f"{target}: {len(changed)} files are missing or changed, such as {changed[0]}"
-            raise DataError(what, "delete that folder; the next use unpacks it again")
-    return f"{file}: {megabytes(file.stat().st_size)}, sha256 {digest[:16]}..., {whose}"
 
 
 def megabytes(size: float) -> str:
@@ -161,7 +146,7 @@ def _compared(file: Path, trouble: str, claims: dict[str, str | None]) -> str:
     return whose
 
 
-def _checked(known: Source, file: Path, afresh: bool = False) -> tuple[str, str]:
+def checked(known: Source, file: Path, afresh: bool = False) -> tuple[str, str]:
     """SHA-256 of an archive, and who says so: as recorded if it was seen before, else hashed and compared."""
     book, records = paths.cache_dir() / ".checksums.json", {}  # path -> [bytes, time of change, SHA-256]
     with contextlib.suppress(OSError, ValueError):
@@ -201,7 +186,7 @@ def _download(known: Source, final: Path) -> Path:
             time.sleep(BACKOFF * 2 ** (tries[url] - 1) if tries[url] else 0)
             resumed = _receive(known, url, part, speeds)
             if not _compared(part, "sent a wrong file", claims):
-                _extract(part, None)
+                extract(part, None)
             return part.replace(final)
         except KeyboardInterrupt:
             if len(speeds) == 1 or time.monotonic() - interrupted < STOP_WITHIN:
@@ -221,7 +206,7 @@ def _download(known: Source, final: Path) -> Path:
             raise
         if speeds:
             print(f"{url}: {reason}. Now asking {max(speeds, key=speeds.__getitem__)}", file=sys.stderr)
-    raise _missing(known, f"{known.name} is not here and could not be downloaded", failures)
+    raise missing(known, f"{known.name} is not here and could not be downloaded", failures)
 
 
 def _receive(known: Source, url: str, part: Path, speeds: dict[str, float]) -> bool:
@@ -286,7 +271,7 @@ def _members(archive: Path) -> Generator[tuple[str, bool, int, Callable[[Any], A
         raise _Failure("it is no zip or tar archive, or only a part of one")
 
 
-def _extract(archive: Path, into: Path | None) -> dict[str, int]:
+def extract(archive: Path, into: Path | None) -> dict[str, int]:
     """Unpack into a folder, or only read through; returns relative path -> size. Zip and tar obey the same rules."""
     allowed = left = BOMB_FACTOR * archive.stat().st_size + BOMB_FLOOR
     sizes = {}
@@ -343,12 +328,13 @@ def _writing(known: Source, where: Path) -> Generator[Path, None, None]:
         raise DataError(message, f"{hint}, {elsewhere}") from error
 
 
-def _missing(known: Source, message: str, failures: str = "") -> DataError:
+def missing(known: Source, message: str, failures: str = "") -> DataError:
+    """The error that says where a data set was looked for, why each source failed, and how to place it by hand."""
     places = (*paths.mirror_dirs(), paths.cache_dir())
     looked = (f"\n  {where}: {'no ' + known.archive if where.is_dir() else 'no such folder'}" for where in places)
     hint = f"place the file by hand: download {known.archive} from {known.homepage} and put it into {places[-1]}, "
     hint += "or set COURSE_DATA_DIR to the folder that holds it"
-    return DataError(f"{message}:{''.join(looked)}{failures}", hint)
+    return DataError(f"{message}:{''.join(looked)}{failures}", known.by_hand or hint)
 
 
 def _replace(known: Source, file: Path) -> str:

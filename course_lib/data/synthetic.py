@@ -5,8 +5,10 @@ seed and size only, never on how many scenes were drawn before it.
 """
 
 import math
+import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import resources
 from itertools import pairwise
 
 import numpy as np
@@ -206,50 +208,14 @@ def _develop(rng: Generator, dye: Floats, radius: float, variant: str) -> NDArra
 # quadrangles of one class each, and later ones hide earlier ones; texture, light and haze then touch the image alone.
 SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST = range(11)
 EYE, FAR = 1.8, 75.0  # height of the camera, where the street ends
-COLOURS = {  # in percent; first the sky at the top and at the horizon, the light from everywhere and from the sun
-    "day": "28 50 85, 78 87 95, 44 50 62, 72 64 50",
-    "overcast": "62 66 71, 84 86 88, 74 77 80, 14 14 13",
-    "dusk": "24 27 50, 100 70 48, 48 46 58, 62 38 18",
-    "wall": "62 36 28, 50 30 25, 80 72 58, 88 85 78, 66 66 65, 84 70 46, 72 52 42, 60 64 70, 78 62 56, 70 74 66",
-    "paint": "85 85 85, 60 62 65, 16 16 18, 16 26 50, 62 10 10, 14 30 24, 80 66 20, 42 50 58",
-    "shirt": "15 16 22, 65 15 15, 85 80 70, 20 35 60, 25 45 30, 80 55 15, 45 42 40, 55 30 50, 90 90 92",
-    "legs": "15 16 22, 20 30 52, 40 34 28, 62 58 50, 30 36 26",
-    "skin": "90 72 60, 72 52 40, 45 31 24",
-    "leaf": "26 42 14, 36 46 16, 20 36 18, 62 42 14",
-    **{"grey": "36 37 38", "dark": "12 13 15", "wood": "36 28 22", "white": "130 128 112", "red": "85 9 8"},
-}
-PALETTE = {name: [tuple(int(n) / 100 for n in c.split()) for c in row.split(",")] for name, row in COLOURS.items()}
-# colour and centimetres of each part, for cars as `box` takes them and else as `bars` does; ";" parts several looks
-FIGURES = {  # grey parts are poles, whatever they belong to
-    CAR: "dark 85 0 40 105 85 60 40 105, dark 85 0 315 380 85 60 315 380, paint 88 32 0 420 88 90 0 420,"
-    "paint 88 90 0 420 84 92 70 380, dark 84 92 70 380 70 140 125 330, paint 70 140 125 330 64 148 145 310,"
-    "lamp 80 62 0 0 80 76 0 0, paint 54 62 0 0 54 76 0 0",
-    PEDESTRIAN: "legs 17 0 90 -10 48 -24 0, legs 17 0 90 15 48 22 0, shirt 34 0 88 0 144, shirt 11 0 140 30 88,"
-    "skin 22 3 150 3 170, dark 23 0 165 0 177; legs 17 -6 90 -8 0, legs 17 6 90 8 0, shirt 36 0 88 0 144,"
-    "shirt 11 -18 140 -25 85, shirt 11 18 140 25 85, skin 22 0 150 0 170, dark 23 0 165 0 177",
-    BICYCLIST: "dark 6 -21 34 -30 56 -52 65 -74 56 -83 34 -74 12 -52 3 -30 12 -21 34,"
-    "dark 6 83 34 74 56 52 65 30 56 21 34 30 12 52 3 74 12 83 34, paint 5 52 34 38 100 -18 75 -52 34 0 32 40 80,"
-    "legs 17 -20 98 20 78 -8 34, legs 17 -20 98 24 72 5 18, shirt 34 -20 96 20 148, shirt 11 20 144 46 105,"
-    "skin 22 26 154 26 172, dark 24 22 168 22 180",
-    TREE: "wood 30 0 0 0 420, leaf 120 -60 320 -150 380 -60 430 -170 500 -40 520 -60 610 30 560 110 590 90 480"
-    " 180 440 80 400 130 340 20 350 -30 480 40 440",
-    POLE: "grey 14 0 0 0 640, grey 9 -140 640 140 640",
-    SIGN: "grey 9 0 0 0 250, red 34 0 210 0 290, red 34 -40 250 40 250, red 34 -28 222 28 278, red 34 -28 278 28 222,"
-    "white 16 -26 250 26 250; grey 9 0 0 0 250, red 70 -25 225 25 275, white 44 -16 234 16 266",
-    VOID: "dark 60 0 0 0 95",
-}
+ART = tomllib.loads(resources.files("course_lib.data").joinpath("streets.toml").read_text("utf-8"))
+KINDS = dict(zip((*STREET_CLASSES, "bin"), (*range(11), VOID), strict=True))
+PALETTE = {name: [tuple(n / 100 for n in colour) for colour in colours] for name, colours in ART["colours"].items()}
 LOOKS = {
-    kind: [
-        [(name, [int(n) / 100 for n in rest]) for name, *rest in map(str.split, look.split(","))]
-        for look in text.split(";")
-    ]
-    for kind, text in FIGURES.items()
+    KINDS[name]: [[(colour, [n / 100 for n in lengths]) for colour, *lengths in look] for look in looks]
+    for name, looks in ART["looks"].items()
 }
-ROWS = (  # along each side: class, metres between places, share of them taken, metres from the kerb (< 0: on the road)
-    *((CAR, 6.5, 0.35, -1.0, -1.0), (CAR, 18.0, 0.3, -3.1, -2.7), (TREE, 11.0, 0.5, 0.5, 0.5)),
-    *((POLE, 17.0, 0.5, 0.4, 0.4), (SIGN, 15.0, 0.3, 0.3, 0.5), (VOID, 16.0, 0.2, 0.7, 2.0)),
-    *((PEDESTRIAN, 5.0, 0.3, -0.6, 2.0), (BICYCLIST, 10.0, 0.2, -2.6, -0.6)),
-)
+ROWS = [(KINDS[name], *metres) for name, *metres in ART["rows"]]
 Numbers = tuple[float, ...]
 
 

@@ -83,8 +83,7 @@ class Classifier(nn.Module):
             images: some thousand training pictures of all classes (a set may be stored class by class), `[N, 3, H, W]`,
                 uint8, or float in 0..1.
 
-        Raises:
-            InputError: too few pictures to tell the components apart.
+        Raises InputError: too few pictures to tell the components apart.
         """
         pictures = images.float() / (1 if images.is_floating_point() else 255)
         self.mean.copy_(pictures.mean((0, 2, 3)).view(3, 1, 1))

@@ -638,13 +638,13 @@ def test_an_interrupt_while_unpacking_leaves_nothing(
     tiny: Source, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.fetch("tiny")
-    real = store._extract
+    real = store.extract
 
     def interrupted(archive: Path, into: Path) -> None:
         real(archive, into)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store, "_extract", interrupted)
+    monkeypatch.setattr(store, "extract", interrupted)
     with contextlib.suppress(KeyboardInterrupt):
         store.folder("tiny")
         pytest.fail("the interrupt was swallowed")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 from course_lib import data
 from course_lib.data.batches import Batches, ClassificationBatches
@@ -104,7 +105,7 @@ def coded_pictures(count=20, side=16):
     labels = torch.arange(count)
     images = labels.to(torch.uint8).view(-1, 1, 1, 1).repeat(1, 3, side, side)
     images[:, :, :, :4] = 255
-    return ClassificationDataset(images, labels, "coded", "synthetic", "train", [str(i) for i in range(count)])
+    return ClassificationDataset("coded", "synthetic", "train", [str(i) for i in range(count)], images, labels)
 
 
 @pytest.mark.parametrize("augment", [True, False])
@@ -152,3 +153,13 @@ def test_an_empty_set_is_named():
 def test_classification_batches_are_made_on_the_device():
     images, labels = next(iter(ClassificationBatches(coded_pictures(), 6, sides=[8], device="cuda")))
     assert images.device.type == labels.device.type == "cuda"
+
+
+def test_a_transform_changes_colours_and_leaves_masks_alone():
+    plain, inverted = (
+        Batches(Coded([40]), 1, crop=32, augment=False, transform=transform)
+        for transform in (None, v2.RandomInvert(p=1))
+    )
+    [(images, masks)], [(others, same)] = plain, inverted
+    assert torch.equal(masks, same)
+    assert torch.allclose(images, 1 - others, atol=1e-6)

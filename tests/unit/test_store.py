@@ -140,7 +140,7 @@ def test_an_unpacked_set_outlives_its_archive(mirror: Path) -> None:
 def test_a_mirror_that_lists_checksums_is_held_to_them(mirror: Path, cache: Path) -> None:
     right, wrong = hashlib.sha256(GOOD).hexdigest(), "0" * 64
     (mirror / "SHA256SUMS").write_text(f"{wrong} *tiny.zip\n{right}  other.zip\n")
-    for use in (store.folder, store.fetch, store.verify):
+    for use in (store.folder, store.fetch, command.verified):
         with pytest.raises(DataError) as caught:
             use("tiny")
         found = f"{mirror / 'tiny.zip'} is damaged or was replaced: its sha256 is {right}"
@@ -148,19 +148,19 @@ def test_a_mirror_that_lists_checksums_is_held_to_them(mirror: Path, cache: Path
         assert caught.value.hint == f"replace it in the mirror, or take {mirror} out of COURSE_DATA_DIR"
     assert not cache.exists()
     (mirror / "SHA256SUMS").write_text(f"{right.upper()}  tiny.zip\r\n")
-    assert store.verify("tiny").endswith(f"sha256 {right[:16]}..., as listed in SHA256SUMS")
+    assert command.verified("tiny").endswith(f"sha256 {right[:16]}..., as listed in SHA256SUMS")
 
 
 def test_what_was_recorded_at_first_use_is_checked_by_verify(mirror: Path) -> None:
-    assert store.verify("tiny").endswith("recorded now, at first use")
-    assert store.verify("tiny").endswith("as recorded at first use")
+    assert command.verified("tiny").endswith("recorded now, at first use")
+    assert command.verified("tiny").endswith("as recorded at first use")
     file = mirror / "tiny.zip"
     times = file.stat().st_atime_ns, file.stat().st_mtime_ns
     file.write_bytes(GOOD[:-40] + bytes(40))  # same size
     os.utime(file, ns=times)  # and same time: what a failing disk does
     store.fetch("tiny")
     with pytest.raises(DataError, match=r"tiny\.zip is damaged or was replaced: its sha256 is .* as recorded at first"):
-        store.verify("tiny")
+        command.verified("tiny")
 
 
 def test_an_archive_in_the_cache_must_be_the_published_one(
@@ -174,16 +174,16 @@ def test_an_archive_in_the_cache_must_be_the_published_one(
     assert caught.value.hint == "delete it and fetch it again: course data fetch tiny"
     (cache / "tiny.zip").write_bytes(GOOD)
     assert content(store.folder("tiny")) == FILES
-    assert store.verify("tiny").endswith("as published")
+    assert command.verified("tiny").endswith("as published")
 
 
 def test_verify_misses_files_of_the_unpacked_folder(mirror: Path) -> None:
     folder = store.folder("tiny")
-    store.verify("tiny")
+    command.verified("tiny")
     (folder / "a/masks/1.png").unlink()
     (folder / "a/images/a.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"2 files are missing or changed, such as a\.png") as caught:
-        store.verify("tiny")
+        command.verified("tiny")
     assert caught.value.hint == "delete that folder; the next use unpacks it again"
     shutil.rmtree(folder)
     assert content(store.folder("tiny")) == FILES
@@ -207,7 +207,7 @@ def test_a_class_room_mirror_serves_another_computer(
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    for use in (source, store.find, store.unpacked, store.fetch, store.folder, store.verify):
+    for use in (source, store.find, store.unpacked, store.fetch, store.folder, command.verified):
         with pytest.raises(
             DataError, match="no data set named 'nope'\nWhat to do: known: nuclei, camvid, cifar10, penn"
         ):
@@ -228,7 +228,7 @@ def test_no_damage_gets_past_as_another_error(tmp_path: Path, archive: bytes, se
     shutil.rmtree(into, ignore_errors=True)
     into.mkdir()
     try:
-        store._extract(file, into)
+        store.extract(file, into)
     except store._Failure:
         return
     # nothing said: the damage was where nothing is checked, such as a name
@@ -244,7 +244,7 @@ def test_list_says_where_everything_is(mirror: Path) -> None:
     shown = run.invoke(command.app, ["list"])
     assert shown.exit_code == 0
     lines = {line.split()[0]: line for line in shown.output.splitlines()}
-    assert list(lines) == ["NAME", "nuclei", "camvid", "cifar10", "pennfudan", "tiny"]
+    assert list(lines) == ["NAME", *PUBLISHED, "tiny"]
     assert lines["tiny"].endswith(str(mirror / "tiny.zip"))
     assert lines["nuclei"].endswith("not here")
     assert re.match(r"nuclei +83 MB +CC0 1\.0 +Nuclei", lines["nuclei"])
@@ -271,6 +271,15 @@ def test_fetch_and_verify_go_on_after_a_failure(mirror: Path, tmp_path: Path) ->
     assert (shown.exit_code, shown.stdout.count("ok")) == (0, 1)
 
 
+def test_all_leaves_out_what_only_a_person_can_get(mirror: Path) -> None:
+    shown = run.invoke(command.app, ["fetch", "--all", "--offline"])
+    assert "pennfudan is not here" in shown.stderr
+    assert "cityscapes" not in shown.stderr
+    shown = run.invoke(command.app, ["fetch", "cityscapes"])
+    assert "cityscapes is not here" in shown.stderr
+    assert "What to do: register at https://www.cityscapes-dataset.com" in shown.stderr
+
+
 def test_fetch_needs_a_name() -> None:
     failed = run.invoke(command.app, ["fetch"])
     assert isinstance(failed.exception, DataError)
@@ -291,11 +300,11 @@ PUBLISHED = [name for name in SOURCES if name != "tiny"]
 
 
 def test_the_table_is_complete() -> None:
-    assert PUBLISHED == ["nuclei", "camvid", "cifar10", "pennfudan"]
+    assert PUBLISHED == ["nuclei", "camvid", "cifar10", "pennfudan", "voc", "cityscapes"]
     for name in PUBLISHED:
         entry = SOURCES[name]
         assert entry.name == name
-        assert len(entry.urls) >= 2
+        assert len(entry.urls) >= 2 or entry.by_hand
         assert len(set(entry.urls)) == len(entry.urls)
         assert all(url.startswith("https://") for url in (*entry.urls, entry.homepage))
         assert entry.title
