@@ -184,7 +184,8 @@ def main() -> None:
     how = f"{options.seeds} seeds, {len(train):,} pictures, {options.data}"
     common.write(options.out, "cifar", entries.values(), device, how)
     title = "CIFAR-10 (JPEG-coded) by the clock, first seed"
-    common.draw(options.out / "cifar.png", entries.values(), "accuracy", title, 100, ylabel="test accuracy, %")
+    panels = {title: (entries.values(), "accuracy")}
+    common.draw(options.out / "cifar.png", panels, 100, ylabel="test accuracy, %")
 
 
 if __name__ == "__main__":

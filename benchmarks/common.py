@@ -82,16 +82,22 @@ def describe(device: torch.device) -> str:
     return named[0] if named else platform.processor()
 
 
-def draw(file: Path, entries: Iterable[Mapping], metric: str, title: str, scale: float = 1.0, **axes: object) -> None:
-    """The curves of the first seed: score times `scale` over seconds of training; the legend has all seeds' range."""
-    lines = {}
-    for entry in entries:
-        scores = [scale * value for value in entry["metrics"][metric]]
-        seconds, values = zip(*entry["curve"], strict=True)
-        digits = 1 if scale > 1 else 3
-        name = f"{entry['name']}: {min(scores):.{digits}f} to {max(scores):.{digits}f} ({len(scores)} seeds)"
-        lines[name] = (seconds, [scale * value for value in values])
-    figure, axis = plt.subplots(figsize=(8, 4.2), layout="constrained")
-    plots.curves(lines, title, axis, xlabel="seconds of training", **axes)
+def draw(
+    file: Path, panels: Mapping[str, tuple[Iterable[Mapping], str]], scale: float = 1.0, **axes: object
+) -> None:
+    """Curves of the first seed: score times `scale` over seconds of training; legends have all seeds' range.
+
+    `panels`: title -> the entries, and which of their metrics.
+    """
+    figure, axis = plt.subplots(1, len(panels), figsize=(1 + 7 * len(panels), 4.2), squeeze=False, layout="constrained")
+    for (title, (entries, metric)), place in zip(panels.items(), axis.flat, strict=True):
+        lines = {}
+        for entry in entries:
+            scores = [scale * value for value in entry["metrics"][metric]]
+            seconds, values = zip(*entry["curve"], strict=True)
+            digits = 1 if scale > 1 else 3
+            name = f"{entry['name']}: {min(scores):.{digits}f} to {max(scores):.{digits}f} ({len(scores)} seeds)"
+            lines[name] = (seconds, [scale * value for value in values])
+        plots.curves(lines, title, place, **{"xlabel": "seconds of training", "ylabel": metric, **axes})
     figure.savefig(file, dpi=100)
     plt.close(figure)

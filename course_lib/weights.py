@@ -4,20 +4,29 @@
 """
 
 import hashlib
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+import torchvision
 from torch import nn
 
 from course_lib import paths
 from course_lib.errors import InputError
 from course_lib.models.classifier import Classifier
+from course_lib.models.fcn import FCN
+from course_lib.models.unet import UNet
 from course_lib.training import TrainingError, load_weights, save_weights
 
-MODELS: dict[str, tuple[str, Callable[[], nn.Module]]] = {"cifar_cnn": ("03", Classifier)}
-"""Name -> the lesson that trains it, and the network it belongs to."""
+MODELS: dict[str, tuple[str, str, Callable[[], nn.Module]]] = {
+    "cifar_cnn": ("03", "real", Classifier),
+    "fcn_streets": ("04", "synthetic", lambda: FCN(Classifier(), 11, 4)),  # CamVid is not for all uses
+    "unet_nuclei": ("05", "real", UNet),
+}
+"""Name -> the lesson that trains it, on which data, and the network it belongs to."""
 
 
 def folder() -> Path:
@@ -40,17 +49,29 @@ def load(name: str, *, own: bool = False) -> nn.Module:
         name: one of `MODELS`.
         own: what the lesson saved when it last ran here, instead of the published weights.
 
-    Raises:
-        InputError: unknown name.
-        TrainingError: the file is missing or damaged, or fits another network.
+    Raises InputError: unknown name; TrainingError: the file is missing or damaged, or fits another network.
     """
     file = (paths.build_dir() / "weights" if own else folder()) / f"{_known(name)}.safetensors"
     digest = checksum(file)
     if not own and digest != card(name)["sha256"]:
         raise TrainingError(f"{file} was changed: its SHA-256 is {digest}", "take it from the repository again")
-    model = MODELS[name][1]()
+    model = MODELS[name][2]()
     load_weights(model, file)
     return model.eval().to(memory_format=torch.channels_last)
+
+
+def pretrained(name: str, download: bool = True) -> Any:
+    """A network of torchvision, such as `"fcn_resnet50"`, with its published weights; says so where they are random."""
+    file = torchvision.models.get_model_weights(name).DEFAULT.url.rpartition("/")[2]
+    try:
+        if not (Path(torch.hub.get_dir(), "checkpoints", file).is_file() or (download and not paths.offline())):
+            raise OSError("they are not here, and none are downloaded")
+        return torchvision.models.get_model(name, weights="DEFAULT")
+    except (OSError, RuntimeError) as error:  # no network; or what came is not what was published
+        print(f"{name}: random weights, and so random answers, instead of the published ones: {error}")
+    known = inspect.signature(torchvision.models.get_model_builder(name)).parameters
+    backbone = {"weights_backbone": None} if "weights_backbone" in known else {}
+    return torchvision.models.get_model(name, weights=None, **backbone)
 
 
 def card(name: str) -> dict[str, str]:

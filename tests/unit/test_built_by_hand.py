@@ -2,6 +2,7 @@
 
 import ast
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -14,8 +15,10 @@ from skimage.filters import threshold_otsu
 from skimage.measure import label
 from torch.nn import functional as F
 
-from course_lib import metrics
-from course_lib.models.classifier import Classifier
+from course_lib import classical, data, losses, metrics, plots
+from course_lib.models.classifier import Classifier, convolution
+from course_lib.models.fcn import FCN
+from course_lib.models.unet import UNet
 
 SOLVED = Path(__file__).parents[2] / "notebooks" / "solutions"
 quick = settings(max_examples=100, deadline=None)
@@ -125,3 +128,100 @@ def test_the_classifier_is_the_lessons():
     ours.load_state_dict(theirs.state_dict())
     images = torch.rand(5, 3, 32, 32)
     assert torch.equal(theirs(images), ours(images))
+
+
+CLASSICAL = {
+    name: getattr(classical, name)
+    for name in ("filters", "measure", "morphology", "ndimage", "peak_local_max", "rgb2gray", "watershed")
+}
+
+
+def test_classical_segmentation_is_the_lessons():
+    for image, truth in data.load("cells", "val", count=6):
+        mask = from_lesson("01_thresholding", "otsu_mask", plots=plots, **CLASSICAL)(image)
+        assert np.array_equal(classical.otsu_mask(image), mask)
+        for foreground in (mask, truth.numpy() > 0):
+            theirs = from_lesson("01_thresholding", "split_touching", **CLASSICAL)(foreground)
+            assert np.array_equal(classical.split_touching(foreground), theirs)
+
+
+@quick
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 5))
+def test_a_dense_layer_slides(channels, side, outputs):
+    dense = torch.nn.Linear(channels * side**2, outputs)
+    maps = torch.rand(2, channels, side + 2, side + 3)
+    scores = from_lesson("04_fcn", "convolutionalise")(dense, side)(maps)
+    for row in range(3):
+        for column in range(4):
+            window = maps[:, :, row : row + side, column : column + side]
+            assert torch.allclose(scores[:, :, row, column], dense(window.flatten(1)), atol=1e-5)
+
+
+@quick
+@given(st.integers(1, 6), st.integers(1, 5), st.integers(1, 4), st.integers(0, 2))
+def test_transposed_convolution_and_its_size(count, kernel, stride, padding):
+    x, w = torch.rand(count), torch.rand(kernel)
+    theirs = F.conv_transpose1d(x[None, None], w[None, None], stride=stride)[0, 0]
+    assert torch.allclose(from_lesson("04_fcn", "transposed")(x, w, stride), theirs, atol=1e-6)
+    size = from_lesson("04_fcn", "transposed_size")(count, kernel, stride, padding)
+    assert size == len(theirs) - 2 * padding
+
+
+@pytest.mark.parametrize("stride", [2, 4, 8])
+def test_bilinear_kernel_interpolates(stride):
+    line, x = from_lesson("04_fcn", "bilinear_kernel")(stride), torch.rand(1, 1, 9)
+    ours = F.conv_transpose1d(x, line[None, None], stride=stride, padding=stride // 2)[..., stride:-stride]
+    theirs = F.interpolate(x, scale_factor=stride, mode="linear")[..., stride:-stride]
+    assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+@quick
+@given(st.integers(0, 2**32 - 1), st.integers(2, 5), st.floats(0, 0.9))
+def test_losses_are_the_lessons(seed, classes, void):
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(2, classes, 4, 5, generator=generator)
+    labels = torch.randint(0, classes, (2, 4, 5), generator=generator)
+    labels[torch.rand(2, 4, 5, generator=generator) < void] = 255
+    if (labels == 255).all():
+        return  # the lesson's divide by zero there, which it shows
+    scope = {"one_hot": from_lesson("05_unet", "one_hot")}
+    scope["pairs"] = from_lesson("05_unet", "pairs", **scope)
+    for name in ("dice", "focal", "l1", "l2"):
+        theirs = from_lesson("05_unet", name, **scope)(logits, labels)
+        assert torch.allclose(getattr(losses, name)(logits, labels), theirs, atol=1e-5), name
+
+
+@pytest.mark.parametrize("stride", [16, 8, 4])
+def test_the_fcn_is_the_lessons(stride):
+    backbone = Classifier(channels=(8, 12, 16), filters=4)
+    theirs, ours = from_lesson("04_fcn", "FCN")(backbone, 5, stride).eval(), FCN(backbone, 5, stride).eval()
+    for layer in theirs.scores:
+        torch.nn.init.normal_(layer.weight)
+    ours.load_state_dict(theirs.state_dict())
+    images = torch.rand(2, 3, 45, 70)
+    assert torch.equal(ours(images), theirs(images))
+
+
+@pytest.mark.parametrize(
+    ("skips", "name"), [("none", "EncoderDecoder"), ("add", "AdditiveUNet"), ("concatenate", "ConcatenatingUNet")]
+)
+def test_the_unet_is_the_lessons(skips, name):
+    base = from_lesson("05_unet", "EncoderDecoder", convolution=convolution)
+    theirs = from_lesson("05_unet", name, convolution=convolution, EncoderDecoder=base)(channels=(8, 12, 16)).eval()
+    ours = UNet(channels=(8, 12, 16), skips=skips).eval()
+    ours.load_state_dict(theirs.state_dict())
+    images = torch.rand(2, 3, 64, 48)
+    assert torch.allclose(ours(images), theirs(images), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (70, 90), (33, 130)])
+def test_tiles_with_a_wide_margin_give_the_whole_pictures_answer(size):
+    torch.manual_seed(0)
+    net = UNet(channels=(4, 6, 8)).eval()  # sees at most 60 pixels to each side
+    net.normalise = torch.nn.Identity()
+    picture = np.random.default_rng(0).integers(0, 256, (3, *size), np.uint8)
+    predict = from_lesson("05_unet", "predict_tiles", lesson=SimpleNamespace(device="cpu"))
+    with torch.inference_mode():
+        whole = net(torch.from_numpy(picture)[None] / 255).argmax(1)[0].numpy()
+    assert np.array_equal(predict(net, picture, tile=32, margin=64), whole)
+    assert not np.array_equal(predict(net, picture, tile=32, margin=0), whole)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from skimage.measure import label
+from torch import nn
 from torch.nn import functional as F
 
 from course_lib import check
@@ -44,6 +45,12 @@ def seen(layers):
     for kernel, stride in layers:
         field, step = field + (kernel - 1) * step, step * stride
     return field
+
+
+def interpolation(stride):
+    return torch.tensor(
+        [(i + 0.5) / stride for i in range(stride)] + [(stride - i - 0.5) / stride for i in range(stride)]
+    )
 
 
 def early(layers):
@@ -86,6 +93,14 @@ RIGHT = [
     (check.cross_entropy, lambda z, y: (z.logsumexp(1) - z.gather(1, y[:, None])[:, 0]).mean()),
     (check.cross_entropy, lambda z, y: -(z.log_softmax(1) * F.one_hot(y, z.shape[1])).sum(1).mean()),
     (check.smooth, lambda y, c, e: F.one_hot(y, c) * (1 - e) + e / c),
+    (check.dense_to_convolution, lambda w, c, k: w.view(-1, c, k, k)),
+    (check.bilinear_kernel, interpolation),
+    (check.transposed_size, lambda n, k, s, p: nn.ConvTranspose1d(1, 1, k, s, p)(torch.zeros(1, n)).shape[-1]),
+    (check.valid_mean, lambda x, y: (x * (y < 255)).sum() / (y < 255).sum()),
+    (check.padding, lambda n, s: (s - n) % s),
+    (check.dice_loss, lambda p, t: 1 - 2 * (p * t).sum() / (p + t).sum()),
+    (check.median_frequency, lambda n: (n / n.sum()).median() / (n / n.sum())),
+    (check.mirror, lambda x, y: (x[:, :, torch.arange(x.shape[2] - 1, -1, -1)], y.fliplr())),
 ]
 
 WRONG = [
@@ -186,6 +201,36 @@ WRONG = [
     (check.smooth, lambda y, c, e: F.one_hot(y, c) * (1 - 2 * e) + e, "shared"),
     (check.smooth, lambda y, c, e: F.one_hot(y, c), "one-hot"),
     (check.smooth, lambda y, c, e: F.one_hot(y, c) * (1 - e / c) + e / c, "give up"),
+    (check.dense_to_convolution, lambda w, c, k: w.view(-1, k, k, c).movedim(-1, 1), "no permute"),
+    (check.dense_to_convolution, lambda w, c, k: w.view(-1, k, k, c), "channels come before"),
+    (check.dense_to_convolution, lambda w, c, k: w.view(-1, c, k, k).mT, "swapped"),
+    (check.dense_to_convolution, lambda w, c, k: w.view(c, -1, k, k), "outputs first"),
+    (check.dense_to_convolution, lambda w, c, k: w.view(len(w), c, -1), "last dimension"),
+    (check.dense_to_convolution, lambda w, c, k: w[:, :, None, None], "1 x 1 convolution"),
+    (check.dense_to_convolution, lambda w, c, k: w.view(-1, c, k, k)[None], "four dimensions"),
+    (check.bilinear_kernel, lambda s: 1 - (torch.arange(2 * s) - s).abs() / s, "between two pixels"),
+    (check.bilinear_kernel, lambda s: 1 - (torch.arange(2 * s) - s - 0.5).abs() / s, "not s + 1/2"),
+    (check.bilinear_kernel, lambda s: interpolation(s) / sum(interpolation(s)), "two stamps"),
+    (check.bilinear_kernel, lambda s: 1 - (torch.arange(2 * s) - s + 0.5).abs() / (2 * s), "kernel's length"),
+    (check.bilinear_kernel, lambda s: (torch.arange(2 * s) - s + 0.5).abs() / s, "is the distance"),
+    (check.bilinear_kernel, lambda s: torch.outer(interpolation(s), interpolation(s)), "one dimension is asked"),
+    (check.bilinear_kernel, lambda s: torch.full((2 * s,), 0.5), "wherever between them"),
+    (check.transposed_size, lambda n, k, s, p: n * s, "holds only if"),
+    (check.transposed_size, lambda n, k, s, p: n * s + k - 2 * p, "n - 1 steps"),
+    (check.transposed_size, lambda n, k, s, p: n * s - s + k + 2 * p, "subtract it"),
+    (check.transposed_size, lambda n, k, s, p: n * s - s + k - p, "both sides"),
+    (check.transposed_size, lambda n, k, s, p: n * s - s + k, "padding is missing"),
+    (check.transposed_size, lambda n, k, s, p: (n + 2 * p - k) // s + 1, "other way"),
+    (check.valid_mean, lambda x, y: x.mean(), "still in it"),
+    (check.valid_mean, lambda x, y: torch.where(y == 255, 0, x).mean(), "divide by the number"),
+    (check.valid_mean, lambda x, y: x[y < 255].sum(), "that is the sum"),
+    (check.valid_mean, lambda x, y: x[y == 255].mean(), "keep the others"),
+    (check.valid_mean, lambda x, y: x[y < 255], "take their mean"),
+    (
+        check.valid_mean,
+        lambda x, y: sum(a[b < 255].mean() for a, b in zip(x, y, strict=True)) / len(x),
+        "one mean over all",
+    ),
 ]
 
 

@@ -4,8 +4,9 @@ import json
 
 import pytest
 import torch
+import torchvision
 
-from course_lib import data, weights
+from course_lib import data, metrics, weights
 from course_lib.cli.weights import list_, make
 from course_lib.errors import InputError, NotebookError
 from course_lib.models.classifier import Classifier
@@ -21,7 +22,7 @@ def test_published_weights_fit_their_network_and_card(name):
     assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
     card = weights.card(name)
     assert card["command"] == f"course weights make {name}"
-    assert {"data", "recipe", "accuracy", "date", "sha256"} <= set(card)
+    assert {"data", "recipe", "parameters", "date", "sha256"} <= set(card)
 
 
 def test_they_stay_small():
@@ -40,6 +41,24 @@ def test_the_classifier_is_as_good_as_its_card_says(mirror):
     accuracy = (logits.argmax(1) == test.labels).float().mean().item()
     assert accuracy == pytest.approx(float(card["accuracy"]), abs=0.003)
     assert accuracy >= 0.84
+
+
+@pytest.mark.real
+def test_the_unet_is_as_good_as_its_card_says(mirror):
+    model, card = weights.load("unet_nuclei"), weights.card("unet_nuclei")
+    val = data.load("nuclei", "val", mode="real")
+    with torch.inference_mode():
+        scores = [metrics.image_iou(model(image[None] / 255).argmax(1)[0], mask) for image, mask in val]
+    assert sum(scores) / len(scores) == pytest.approx(float(card["image_iou"]), abs=0.005)
+    assert sum(scores) / len(scores) >= 0.84
+
+
+def test_the_fcn_is_as_good_as_its_card_says():
+    model, card, matrix = weights.load("fcn_streets"), weights.card("fcn_streets"), metrics.ConfusionMatrix(11)
+    with torch.inference_mode():
+        for image, mask in data.load("camvid", "val", mode="synthetic", size=(180, 240)):
+            matrix.update(model(image[None] / 255).argmax(1)[0], mask)
+    assert matrix.summary()["mean_iou"] == pytest.approx(float(card["mean_iou"]), abs=0.005)
 
 
 def test_own_weights_come_back(tmp_path, monkeypatch):
@@ -96,3 +115,32 @@ def test_list_reads_all_of_them(capsys):
     printed = capsys.readouterr().out
     assert all(f"{name}: sound" in printed for name in NAMES)
     assert weights.card(NAMES[0])["sha256"] in printed
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [OSError("<urlopen error: no route to host>"), RuntimeError('invalid hash value (expected "1", got "2")')],
+)
+def test_without_a_network_weights_are_random_and_that_is_said(monkeypatch, capsys, tmp_path, failure):
+    def unreachable(name, **options):
+        if options["weights"]:
+            raise failure
+        return options
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torchvision.models, "get_model", unreachable)
+    monkeypatch.delenv("COURSE_OFFLINE", raising=False)
+    assert weights.pretrained("fcn_resnet50") == {"weights": None, "weights_backbone": None}
+    said = "fcn_resnet50: random weights, and so random answers, instead of the published ones: "
+    assert capsys.readouterr().out == f"{said}{failure}\n"
+    weights.pretrained("fcn_resnet50", download=False)
+    assert capsys.readouterr().out == f"{said}they are not here, and none are downloaded\n"
+    monkeypatch.setenv("COURSE_OFFLINE", "1")
+    assert weights.pretrained("vgg16") == {"weights": None}
+    assert "none are downloaded" in capsys.readouterr().out
+
+
+def test_published_weights_of_torchvision_are_used_where_they_are(monkeypatch, capsys):
+    monkeypatch.setattr(torchvision.models, "get_model", lambda name, **options: options)
+    assert weights.pretrained("vgg16") == {"weights": "DEFAULT"}
+    assert capsys.readouterr().out == ""
