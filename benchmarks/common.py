@@ -82,9 +82,7 @@ def describe(device: torch.device) -> str:
     return named[0] if named else platform.processor()
 
 
-def draw(
-    file: Path, panels: Mapping[str, tuple[Iterable[Mapping], str]], scale: float = 1.0, **axes: object
-) -> None:
+def draw(file: Path, panels: Mapping[str, tuple[Iterable[Mapping], str]], scale: float = 1.0, **axes: object) -> None:
     """Curves of the first seed: score times `scale` over seconds of training; legends have all seeds' range.
 
     `panels`: title -> the entries, and which of their metrics.

@@ -59,7 +59,7 @@ def test_cifar_in_short(tmp_path):
 
 def test_semantic_in_short(tmp_path):
     command = [sys.executable, ROOT / "benchmarks" / "semantic.py", "--data", "synthetic", "--out", tmp_path]
-    small = ["--count", "4", "--share", "0.002"]
+    small = ["--count", "2", "--share", "0.001"]
     for more, runs in ([*small, "--seeds", "1"], [1, 1]), ([*small, "--seeds", "2", "--task", "nuclei"], [1, 2]):
         done = subprocess.run([*command, *more], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

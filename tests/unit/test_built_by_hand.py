@@ -1,6 +1,7 @@
 """What the lessons build by hand equals the package's and the libraries' versions, on random input."""
 
 import ast
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,7 +27,7 @@ levels = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=12))
 masks = st.integers(1, 12).flatmap(lambda side: st.tuples(*[arrays(np.bool_, (side, 5))] * 2))
 
 
-def from_lesson(lesson: str, name: str, **names: object):
+def from_lesson(lesson: str, name: str, /, **names: object):
     """The function or class `name` as the solved lesson defines it, which may use the `names` besides."""
     notebook = nbformat.read(SOLVED / f"{lesson}.ipynb", as_version=4)
     for cell in notebook.cells:
@@ -206,8 +207,9 @@ def test_the_fcn_is_the_lessons(stride):
     ("skips", "name"), [("none", "EncoderDecoder"), ("add", "AdditiveUNet"), ("concatenate", "ConcatenatingUNet")]
 )
 def test_the_unet_is_the_lessons(skips, name):
-    base = from_lesson("05_unet", "EncoderDecoder", convolution=convolution)
-    theirs = from_lesson("05_unet", name, convolution=convolution, EncoderDecoder=base)(channels=(8, 12, 16)).eval()
+    base = from_lesson("05_unet", "EncoderDecoder", convolution=convolution, pairwise=pairwise)
+    scope = {"convolution": convolution, "pairwise": pairwise, "EncoderDecoder": base}
+    theirs = from_lesson("05_unet", name, **scope)(channels=(8, 12, 16)).eval()
     ours = UNet(channels=(8, 12, 16), skips=skips).eval()
     ours.load_state_dict(theirs.state_dict())
     images = torch.rand(2, 3, 64, 48)
@@ -217,8 +219,12 @@ def test_the_unet_is_the_lessons(skips, name):
 @pytest.mark.parametrize("size", [(64, 64), (70, 90), (33, 130)])
 def test_tiles_with_a_wide_margin_give_the_whole_pictures_answer(size):
     torch.manual_seed(0)
-    net = UNet(channels=(4, 6, 8)).eval()  # sees at most 60 pixels to each side
+    net = UNet(channels=(4, 6, 8))  # sees some 30 pixels to each side
     net.normalise = torch.nn.Identity()
+    torch.nn.init.normal_(net.head.weight, std=10)  # answers that hang on the picture, not on the bias
+    for _ in range(30):
+        net(torch.rand(4, 3, 64, 64))  # for the running means of batch normalisation
+    net.eval()
     picture = np.random.default_rng(0).integers(0, 256, (3, *size), np.uint8)
     predict = from_lesson("05_unet", "predict_tiles", lesson=SimpleNamespace(device="cpu"))
     with torch.inference_mode():

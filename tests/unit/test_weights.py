@@ -141,6 +141,7 @@ def test_without_a_network_weights_are_random_and_that_is_said(monkeypatch, caps
 
 
 def test_published_weights_of_torchvision_are_used_where_they_are(monkeypatch, capsys):
+    monkeypatch.delenv("COURSE_OFFLINE", raising=False)
     monkeypatch.setattr(torchvision.models, "get_model", lambda name, **options: options)
     assert weights.pretrained("vgg16") == {"weights": "DEFAULT"}
     assert capsys.readouterr().out == ""
