@@ -7,27 +7,16 @@ import matplotlib
 matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
-import numpy as np
-from scipy import ndimage
-from skimage.feature import peak_local_max
-from skimage.filters import gaussian, threshold_otsu
-from skimage.measure import label
-from skimage.segmentation import watershed
 
 from course_lib import plots
+from course_lib.classical import otsu_mask, split_touching
 from course_lib.data.synthetic import STREET_CLASSES, draw_cells, draw_streets
 
 
 def write(file: Path) -> None:
     """Two rows: a street and its labels; cells, their labels, and what lesson 01 finds without training."""
     street, cells = draw_streets(STREET, (192, 256)), draw_cells(CELLS, (192, 256))
-    grey = cells.image.mean(2)
-    mask = grey > threshold_otsu(grey)
-    depth = gaussian(ndimage.distance_transform_edt(mask), 1)
-    peaks = peak_local_max(depth, min_distance=4, labels=label(mask), exclude_border=False)
-    seeds = np.zeros(mask.shape, int)
-    seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
-    found = watershed(-depth, seeds, mask=mask)
+    found = split_touching(otsu_mask(cells.image.transpose(2, 0, 1)))
     panels = {
         "a picture": street.image,
         "semantic: a class for every pixel": plots.colour_classes(street.semantic, STREET_CLASSES),

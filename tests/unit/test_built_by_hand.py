@@ -132,8 +132,7 @@ def test_the_classifier_is_the_lessons():
 
 
 CLASSICAL = {
-    name: getattr(classical, name)
-    for name in ("filters", "measure", "morphology", "ndimage", "peak_local_max", "rgb2gray", "watershed")
+    name: getattr(classical, name) for name in ("filters", "measure", "morphology", "ndimage", "rgb2gray", "watershed")
 }
 
 
