@@ -16,7 +16,7 @@ from skimage.filters import threshold_otsu
 from skimage.measure import label
 from torch.nn import functional as F
 
-from course_lib import classical, data, losses, metrics, plots
+from course_lib import classical, data, losses, metrics, plots, weights
 from course_lib.models.classifier import Classifier, convolution
 from course_lib.models.fcn import FCN
 from course_lib.models.unet import UNet
@@ -216,7 +216,7 @@ def test_the_unet_is_the_lessons(skips, name):
 
 
 @pytest.mark.parametrize("size", [(64, 64), (70, 90), (33, 130)])
-def test_tiles_with_a_wide_margin_give_the_whole_pictures_answer(size):
+def test_tiles_with_a_wide_margin_give_the_whole_pictures_answer(size, tmp_path):
     torch.manual_seed(0)
     net = UNet(channels=(4, 6, 8))  # sees some 30 pixels to each side
     net.normalise = torch.nn.Identity()
@@ -224,9 +224,21 @@ def test_tiles_with_a_wide_margin_give_the_whole_pictures_answer(size):
     for _ in range(30):
         net(torch.rand(4, 3, 64, 64))  # for the running means of batch normalisation
     net.eval()
-    picture = np.random.default_rng(0).integers(0, 256, (3, *size), np.uint8)
+    picture = np.lib.format.open_memmap(tmp_path / "picture.npy", "w+", np.uint8, (3, *size))
+    picture[:] = np.random.default_rng(0).integers(0, 256, picture.shape)
     predict = from_lesson("05_unet", "predict_tiles", lesson=SimpleNamespace(device="cpu"))
     with torch.inference_mode():
-        whole = net(torch.from_numpy(picture)[None] / 255).argmax(1)[0].numpy()
+        whole = net(torch.tensor(picture)[None] / 255).argmax(1)[0].numpy()
     assert np.array_equal(predict(net, picture, tile=32, margin=64), whole)
+    sides = []
+    net.register_forward_pre_hook(lambda module, args: sides.append(max(args[0].shape[2:])))
     assert not np.array_equal(predict(net, picture, tile=32, margin=0), whole)
+    assert max(sides) == 32, "no more than a tile at once"
+
+
+def test_the_lessons_vgg16_gives_fcn_32s_16s_and_8s(capsys):
+    scope = {"weights": weights, "lesson": SimpleNamespace(profile="smoke"), "imagenet": torch.nn.Identity()}
+    backbone = from_lesson("04_fcn", "VGG16", **scope)()
+    assert "random" in capsys.readouterr().out
+    for stride in (32, 16, 8):
+        assert FCN(backbone, 21, stride).eval()(torch.rand(1, 3, 40, 50)).shape == (1, 21, 40, 50)

@@ -13,6 +13,7 @@ from course_lib.models.classifier import Classifier
 from course_lib.training import TrainingError
 
 NAMES = list(weights.MODELS)
+SCORES = {"cifar_cnn": {"accuracy", "mirrored"}, "fcn_streets": {"mean_iou"}, "unet_nuclei": {"image_iou", "dsb"}}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -22,7 +23,7 @@ def test_published_weights_fit_their_network_and_card(name):
     assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
     card = weights.card(name)
     assert card["command"] == f"course weights make {name}"
-    assert {"data", "recipe", "parameters", "date", "sha256"} <= set(card)
+    assert {"data", "recipe", "parameters", "date", "sha256", *SCORES[name]} <= set(card)
 
 
 def test_they_stay_small():
