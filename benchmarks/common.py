@@ -87,7 +87,7 @@ def draw(file: Path, panels: Mapping[str, tuple[Iterable[Mapping], str]], scale:
 
     `panels`: title -> the entries, and which of their metrics.
     """
-    figure, axis = plt.subplots(1, len(panels), figsize=(1 + 7 * len(panels), 4.2), squeeze=False, layout="constrained")
+    figure, axis = plt.subplots(1, len(panels), figsize=(1 + 6 * len(panels), 5.4), squeeze=False, layout="constrained")
     for (title, (entries, metric)), place in zip(panels.items(), axis.flat, strict=True):
         lines = {}
         for entry in entries:
@@ -97,5 +97,6 @@ def draw(file: Path, panels: Mapping[str, tuple[Iterable[Mapping], str]], scale:
             name = f"{entry['name']}: {min(scores):.{digits}f} to {max(scores):.{digits}f} ({len(scores)} seeds)"
             lines[name] = (seconds, [scale * value for value in values])
         plots.curves(lines, title, place, **{"xlabel": "seconds of training", "ylabel": metric, **axes})
+        place.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15))
     figure.savefig(file, dpi=100)
     plt.close(figure)

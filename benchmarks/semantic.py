@@ -227,7 +227,7 @@ def measure(task: Task, options: argparse.Namespace, device: torch.device) -> li
         otsu = common.entry("Otsu's threshold", repr(val), [[0.0, found[task.metric]]])
         for _ in range(options.seeds):  # it draws nothing at random
             common.add(otsu, task.seconds, 0.0, found)
-        mine = [otsu, *mine]
+        mine.append(otsu)
     return mine
 
 

@@ -42,6 +42,19 @@ def test_the_readme_quotes_the_published_results():
         assert f"| {' | '.join([seconds, *scores])} |" in table
 
 
+def test_the_readme_quotes_the_semantic_results():
+    result = json.loads((ROOT / "benchmarks" / "results" / "semantic.json").read_text(encoding="utf-8"))
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    rows = {cells[1].strip(): cells for line in lines if len(cells := line.split("|")) == 8}
+    columns = [("nuclei", "image_iou"), ("nuclei", "dsb"), ("nuclei", "boundary_iou")]
+    columns += [("camvid", "mean_iou"), ("camvid", "boundary_iou")]
+    for entry in result["entries"]:
+        for place, (dataset, metric) in enumerate(columns, start=2):
+            if entry["dataset"].startswith(dataset):
+                low, high = (f"{pick(entry['metrics'][metric]):.3f}" for pick in (min, max))
+                assert rows[entry["name"]][place].strip() == (low if low == high else f"{low} to {high}")
+
+
 def test_cifar_in_short(tmp_path):
     options = ["--seeds", "2", "--data", "synthetic", "--count", "120", "--out", tmp_path]
     done = subprocess.run(
