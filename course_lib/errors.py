@@ -4,8 +4,7 @@
 class CourseError(Exception):
     """A `message`, what went wrong, in one line where possible, and a `hint`, what to do next.
 
-    Every error that the course raises on purpose derives from this class, so that the command line can
-    print two lines instead of a traceback.
+    Every error that the course raises on purpose is one: the command line prints it as two lines, not a traceback.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:

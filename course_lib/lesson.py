@@ -21,23 +21,21 @@ METRICS = ("accuracy", "pixel_accuracy", "mean_iou", "image_iou", "dice", "bound
 
 
 def _device(wanted: str) -> torch.device:
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if wanted == "auto":
-        return torch.device(next(name for name in ("cuda", "mps", "cpu") if present[name]))
-    if not present[wanted]:
-        hint = f"choose auto, or one of {', '.join(name for name, here in present.items() if here)}"
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    present = [name for name, here in there.items() if here]  # the one to prefer first
+    if wanted not in ("auto", *present):
+        hint = f"choose auto, or one of {', '.join(present)}"
         raise SettingsError(f"device = {wanted!r} is not present on this machine", hint)
-    return torch.device(wanted)
+    return torch.device(present[0] if wanted == "auto" else wanted)
 
 
 def peak_memory_mb() -> int:
     """The most memory that this process has held so far, in MiB."""
     if sys.platform == "win32":
-        return int(psutil.Process().memory_info().peak_wset / 2**20)
+        return psutil.Process().memory_info().peak_wset >> 20
     import resource  # does not exist on Windows
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak / (2**20 if sys.platform == "darwin" else 2**10))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (20 if sys.platform == "darwin" else 10)
 
 
 @dataclass(frozen=True)
@@ -52,10 +50,7 @@ class Lesson:
     seed: int
 
     def pick(self, *, smoke: T, lesson: T, full: T) -> T:
-        """The value for this run's profile.
-
-        >>> steps = lesson.pick(smoke=20, lesson=600, full=5000)
-        """
+        """The value for this run's profile, as in `steps = lesson.pick(smoke=20, lesson=600, full=5000)`."""
         return {"smoke": smoke, "lesson": lesson, "full": full}[self.profile]
 
     def load(self, name: str, split: str = "train", **options: Any) -> CourseDataset:
@@ -90,15 +85,9 @@ class Lesson:
             raise InputError(f"metrics outside 0 to 1: {outside}", "give fractions, not per cent, and no NaN")
         result: dict[str, Any] = {"lesson": self.number, "method": method, "dataset": dataset.name}
         result |= {"data": dataset.source, "split": dataset.split, "profile": self.profile}
-        result |= {
-            "device": self.device.type,
-            "seed": self.seed,
-            "seconds": round(seconds, 4),
-            "train_seconds": round(train_seconds, 2),
-            "peak_mb": peak_memory_mb(),
-        }
-        scores = {name: round(float(value), 4) for name, value in metrics.items()}
-        result |= {"parameters": parameters, "metrics": scores}
+        result |= {"device": self.device.type, "seed": self.seed, "seconds": round(seconds, 4)}
+        result |= {"train_seconds": round(train_seconds, 2), "peak_mb": peak_memory_mb(), "parameters": parameters}
+        result["metrics"] = {name: round(float(value), 4) for name, value in metrics.items()}
         scoreboard.add(result)
         return result
 
@@ -116,32 +105,22 @@ def start(
 
     Args:
         name: the notebook's name, such as `"01_thresholding"`.
-        profile: `"lesson"`, `"smoke"` or `"full"`.
-        data: `"auto"`, `"real"` or `"synthetic"`.
-        device: `"auto"`, `"cpu"`, `"cuda"` or `"mps"`.
+        profile, data, device: each one of `settings.CHOICES`.
         seed: 0 or more.
         minutes: expected minutes for each profile, for the card.
 
     Raises SettingsError: a value is unknown, or the device is not there.
     """
     settings.check_environment()
-    number, _, title = name.partition("_")
-    chosen = Lesson(
-        number=number,
-        title=title.replace("_", " "),
-        profile=settings.setting("profile", profile),
-        data=settings.setting("data", data),
-        device=_device(settings.setting("device", device)),
-        seed=settings.seed(seed),
-    )
-    random.seed(chosen.seed)
-    np.random.seed(chosen.seed)  # noqa: NPY002 - libraries that we call still draw from the global generator
-    torch.manual_seed(chosen.seed)
-    lines = [
-        f"Lesson {number}: {chosen.title}",
-        f"profile {chosen.profile} | data {chosen.data} | device {chosen.device.type} | seed {chosen.seed}",
-    ]
-    if minutes and chosen.profile in minutes:
-        lines.append(f"expected time: about {minutes[chosen.profile]:g} minutes in this profile")
+    number, _, title = name.replace("_", " ").partition(" ")
+    profile, data = settings.setting("profile", profile), settings.setting("data", data)
+    place, seed = _device(settings.setting("device", device)), settings.seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - libraries that we call still draw from the global generator
+    torch.manual_seed(seed)
+    facts = f"profile {profile} | data {data} | device {place.type} | seed {seed}"
+    lines = [f"Lesson {number}: {title}", facts]
+    if minutes and profile in minutes:
+        lines.append(f"expected time: about {minutes[profile]:g} minutes in this profile")
     print(box(lines))
-    return chosen
+    return Lesson(number, title, profile, data, place, seed)

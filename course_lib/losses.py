@@ -1,7 +1,8 @@
 """Losses of semantic segmentation; lesson 05 builds and compares them.
 
 All take logits float `[B, C, H, W]` and class ids int64 `[B, H, W]`, leave out void pixels (255), and return a scalar
-that is 0, with gradients of 0, where every pixel is void: PyTorch's own cross-entropy is NaN there.
+that is 0, with gradients of 0, where every pixel is void: PyTorch's own cross-entropy is NaN there. InputError: shapes
+or ids do not fit.
 """
 
 import torch
@@ -15,13 +16,8 @@ from course_lib.metrics import IGNORE
 def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
     """Minus the logarithm of the true class's probability, averaged over the pixels: >= 0.
 
-    Args:
-        logits: `[B, C, H, W]`.
-        target: `[B, H, W]`.
-        weight: of each class, `[C]`; the mean is divided by the sum of the pixels' weights. See `class_weights`.
-        smoothing: share of the target that is spread over all classes, 0 to 1 (Szegedy et al., 2016).
-
-    Raises InputError: shapes do not fit.
+    `weight` of each class, `[C]`: the mean is divided by the sum of the pixels' weights; see `class_weights`.
+    `smoothing`: share of the target that is spread over all classes, 0 to 1 (Szegedy et al., 2016).
     """
     _check(logits, target)
     logits, valid = logits.float(), target != IGNORE  # half precision cannot count a picture's pixels

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from course_lib.errors import InputError
 
 IGNORE = 255
-DSB_THRESHOLDS = np.arange(0.5, 1.0, 0.05)
+Array = ArrayLike | Tensor  # what NumPy or PyTorch can hold
 
 
 class ConfusionMatrix:
@@ -26,19 +26,17 @@ class ConfusionMatrix:
     """
 
     def __init__(self, num_classes: int) -> None:
-        self.num_classes = num_classes
         self.counts = torch.zeros(num_classes, num_classes, dtype=torch.int64)
         """int64 `[C, C]`: row = truth, column = prediction."""
 
-    def update(self, prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor) -> None:
+    def update(self, prediction: Array, truth: Array) -> None:
         """Add one or more pictures: class ids, both of the same shape, any; 255 in `truth` where void.
 
         Raises InputError: shapes differ, or an id lies outside 0..C-1.
         """
-        predicted, true, valid = _pair(prediction, truth, self.num_classes)
-        predicted, true = predicted[valid], true[valid]
-        pairs = torch.bincount(true * self.num_classes + predicted, minlength=self.num_classes**2)
-        self.counts += pairs.reshape(self.num_classes, self.num_classes).cpu()
+        predicted, true, valid = _pair(prediction, truth, len(self.counts))
+        pairs = torch.bincount((true * len(self.counts) + predicted)[valid], minlength=self.counts.numel())
+        self.counts += pairs.reshape(self.counts.shape).cpu()
 
     def iou(self) -> Tensor:
         """Intersection over union of each class, float64 `[C]`; NaN for a class in neither truth nor prediction."""
@@ -55,11 +53,8 @@ class ConfusionMatrix:
         total = int(self.counts.sum())
         if not total:
             raise InputError("no pixel was counted", "call update() with at least one picture that is not all void")
-        return {
-            "pixel_accuracy": int(self.counts.diagonal().sum()) / total,
-            "mean_iou": float(self.iou().nanmean()),
-            "dice": float(self.dice().nanmean()),
-        }
+        means = {"mean_iou": float(self.iou().nanmean()), "dice": float(self.dice().nanmean())}
+        return {"pixel_accuracy": int(self.counts.diagonal().sum()) / total, **means}
 
 
 class BoundaryIoU:
@@ -74,7 +69,7 @@ class BoundaryIoU:
         self.counts = torch.zeros(2, num_classes, dtype=torch.int64)
         """int64 `[2, C]`: pixels in both rims, pixels in either."""
 
-    def update(self, prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor) -> None:
+    def update(self, prediction: Array, truth: Array) -> None:
         """Add one or more pictures: class ids `[H, W]` or `[B, H, W]`. InputError: as for a confusion matrix."""
         predicted, true, valid = _pair(prediction, truth, self.counts.shape[1])
         # void on both sides: it must not make a rim in the truth that the prediction cannot have
@@ -93,7 +88,7 @@ class BoundaryIoU:
         return (near > outside).bool()  # inside, with some outside within reach
 
 
-def image_iou(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor) -> float:
+def image_iou(prediction: Array, truth: Array) -> float:
     """IoU of one picture's foreground (every id but 0), 0..1; 1 where neither has any. InputError: shapes differ."""
     predicted, true, valid = _pair(prediction, truth)
     foreground, wanted = (predicted > 0) & valid, (true > 0) & valid
@@ -101,7 +96,7 @@ def image_iou(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor) -> floa
     return int((foreground & wanted).sum()) / union if union else 1.0
 
 
-def instance_iou(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor) -> NDArray[np.float64]:
+def instance_iou(prediction: Array, truth: Array) -> NDArray[np.float64]:
     """IoU of every predicted with every true instance of one picture: `[N, M]`, values in [0, 1].
 
     Both are label maps `[H, W]`: 0 = background, 1, 2, ... = instances. Ids without a pixel are left out.
@@ -115,20 +110,20 @@ def instance_iou(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor) -> N
     return iou[1:, 1:][area[1:] > 0][:, true_area[1:] > 0]
 
 
-def dsb_score(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor) -> float:
+def dsb_score(prediction: Array, truth: Array) -> float:
     """Score of one picture in the 2018 Data Science Bowl (Caicedo et al., Nature Methods 2019), in [0, 1].
 
     TP / (TP + FP + FN), averaged over the IoU thresholds 0.5, 0.55, ... 0.95; a pair counts as found when its IoU
     is *greater* than the threshold, which makes the match unique. 1 where neither label map `[H, W]` has an instance.
     """
     overlaps = instance_iou(prediction, truth)
-    found = (overlaps[..., None] > DSB_THRESHOLDS).sum((0, 1))
+    found = (overlaps[..., None] > np.arange(0.5, 1.0, 0.05)).sum((0, 1))
     objects = sum(overlaps.shape)
     return float(np.mean(found / (objects - found))) if objects else 1.0
 
 
 def average_precision(
-    pairs: Iterable[tuple[dict[str, Tensor], dict[str, Tensor]]], kind: str = "segm"
+    pairs: Iterable[tuple[dict[str, Tensor], dict[str, Tensor]]], kind: Literal["segm", "bbox"] = "segm"
 ) -> dict[str, float]:
     """COCO average precision over a data set, by torchmetrics: `ap50` (IoU 0.5) and `ap` (0.5:0.05:0.95).
 
@@ -142,20 +137,17 @@ def average_precision(
     """
     from torchmetrics.detection import MeanAveragePrecision  # slow to import, and only needed here
 
-    geometry = {"segm": "masks", "bbox": "boxes"}[kind]
-    options: Any = {"iou_type": kind, "max_detection_thresholds": [1, 100, 1000], "backend": "faster_coco_eval"}
-    metric = MeanAveragePrecision(**options)
+    geometry, dtype = {"segm": ("masks", torch.bool), "bbox": ("boxes", torch.float32)}[kind]
+    metric = MeanAveragePrecision(iou_type=kind, max_detection_thresholds=[1, 100, 1000], backend="faster_coco_eval")
     metric.warn_on_many_detections = False
     for pair in pairs:  # one picture at a time: torchmetrics packs its masks before the next one comes
-        prediction, truth = ({**target, geometry: target[geometry].as_subclass(Tensor)} for target in pair)
-        if kind == "segm":
-            prediction["masks"], truth["masks"] = prediction["masks"].bool(), truth["masks"].bool()
+        prediction, truth = ({**target, geometry: target[geometry].as_subclass(Tensor).to(dtype)} for target in pair)
         metric.update([prediction], [truth])
     result = metric.compute()
     return {"ap50": max(float(result["map_50"]), 0.0), "ap": max(float(result["map"]), 0.0)}
 
 
-def to_label_map(masks: ArrayLike | Tensor) -> NDArray[np.int32]:
+def to_label_map(masks: Array) -> NDArray[np.int32]:
     """One mask an instance, `[N, H, W]` -> one label map int32 `[H, W]`; where masks overlap, the later one wins."""
     stack = np.asarray(masks)
     labels = np.zeros(stack.shape[1:], np.int32)
@@ -164,16 +156,19 @@ def to_label_map(masks: ArrayLike | Tensor) -> NDArray[np.int32]:
     return labels
 
 
-def to_masks(labels: ArrayLike | Tensor) -> NDArray[np.uint8]:
+def to_masks(labels: Array) -> NDArray[np.uint8]:
     """Label map `[H, W]` -> one mask an instance, uint8 `[N, H, W]`, in the order of their ids."""
     array = np.asarray(labels)
     ids = np.unique(array)
     return (array == ids[ids > 0, None, None]).astype(np.uint8)
 
 
-def _pair(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor, classes: float = math.inf) -> tuple[Tensor, ...]:
+def _pair(prediction: Array, truth: Array, classes: float = math.inf) -> tuple[Tensor, ...]:
     """Both as int64, and where the truth is not void; InputError: shapes differ, or an id is outside 0..classes-1."""
-    predicted, true = _ids(prediction), _ids(truth)
+    given = [torch.as_tensor(ids if isinstance(ids, Tensor) else np.asarray(ids)) for ids in (prediction, truth)]
+    if floats := [ids.dtype for ids in given if ids.is_floating_point()]:
+        raise InputError(f"class ids must be whole numbers, not {floats[0]}", "argmax or threshold the scores first")
+    predicted, true = (ids.as_subclass(Tensor).to(torch.int64) for ids in given)
     if predicted.shape != true.shape:
         shapes = f"prediction {tuple(predicted.shape)} and truth {tuple(true.shape)}"
         raise InputError(f"{shapes} differ in shape", "give ids per pixel: argmax logits over the classes first")
@@ -183,10 +178,3 @@ def _pair(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor, classes: fl
             found = f"{name} holds ids from {int(ids.min())} to {int(ids.max())}, outside 0..{classes - 1}"
             raise InputError(found, f"a mask saved as 0 and 255 must become 0 and 1; void is {IGNORE}")
     return predicted, true, valid
-
-
-def _ids(labels: ArrayLike | Tensor) -> Tensor:
-    tensor = torch.as_tensor(labels if isinstance(labels, Tensor) else np.asarray(labels))
-    if tensor.is_floating_point():
-        raise InputError(f"class ids must be whole numbers, not {tensor.dtype}", "argmax or threshold the scores first")
-    return tensor.as_subclass(Tensor).to(torch.int64)

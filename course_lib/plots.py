@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from skimage.segmentation import find_boundaries, mark_boundaries
 from torch import Tensor
 
-from course_lib.metrics import IGNORE
+from course_lib.metrics import IGNORE, Array
 
 COLOURS = {"background": "#1b1b2f", "nucleus": "#e69f00", "sky": "#8fd0f5", "building": "#77787d", "pole": "#f0e442"}
 COLOURS |= {"road": "#4a4066", "pavement": "#e6dcec", "tree": "#009e73", "sign": "#e69f00", "fence": "#6b3f1a"}
@@ -25,18 +25,15 @@ LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#1b1b2f")
 CYCLE = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#bbbbbb")
 
 
-def picture(image: ArrayLike | Tensor) -> NDArray[Any]:
-    """An image in any of the course's forms as matplotlib wants it: `[H, W]` or `[H, W, 3]`.
-
-    Channel-first tensors `[3, H, W]` become channel-last.
-    """
+def picture(image: Array) -> NDArray[Any]:
+    """An image as matplotlib wants it, `[H, W]` or `[H, W, 3]`: channel-first tensors become channel-last."""
     array = np.asarray(image.detach().cpu() if isinstance(image, Tensor) else image)
     if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] not in (1, 3):
         array = np.moveaxis(array, 0, -1)
     return array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
 
 
-def colour_classes(mask: ArrayLike | Tensor, classes: Sequence[str] = ("background", "nucleus")) -> NDArray[np.float64]:
+def colour_classes(mask: Array, classes: Sequence[str] = ("background", "nucleus")) -> NDArray[np.float64]:
     """Class ids `[H, W]` as colours `[H, W, 3]`; void is black."""
     table = np.tile(to_rgb(VOID), (256, 1))
     for number, name in enumerate(classes):
@@ -44,7 +41,7 @@ def colour_classes(mask: ArrayLike | Tensor, classes: Sequence[str] = ("backgrou
     return table[np.asarray(mask).astype(np.uint8)]
 
 
-def colour_instances(labels: ArrayLike | Tensor) -> NDArray[np.float64]:
+def colour_instances(labels: Array) -> NDArray[np.float64]:
     """Label map `[H, W]` as colours `[H, W, 3]`, with a dark line between neighbours; background is dark."""
     array = np.asarray(labels).astype(np.int64)
     table = np.array([to_rgb(colour) for colour in CYCLE])
@@ -53,15 +50,12 @@ def colour_instances(labels: ArrayLike | Tensor) -> NDArray[np.float64]:
     return coloured
 
 
-def outline(image: ArrayLike | Tensor, labels: ArrayLike | Tensor, colour: str = "#f0e442") -> NDArray[np.float64]:
+def outline(image: Array, labels: Array, colour: str = "#f0e442") -> NDArray[Any]:
     """The image `[H, W, 3]`, 0..1, with the outline of each region of `labels` `[H, W]` drawn on it."""
-    base = picture(image).astype(np.float64)
-    base = base / 255 if base.max() > 1 else base
-    base = np.dstack([base] * 3) if base.ndim == 2 else base
-    return mark_boundaries(base, np.asarray(labels).astype(np.int64), to_rgb(colour), mode="inner")
+    return mark_boundaries(picture(image), np.asarray(labels).astype(np.int64), to_rgb(colour), mode="inner")
 
 
-def errors(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor) -> NDArray[np.float64]:
+def errors(prediction: Array, truth: Array) -> NDArray[np.float64]:
     """Error map `[H, W, 3]` of two masks: false alarms orange, missed pixels blue, the rest grey or dark.
 
     Of more than two classes, every wrong pixel of the foreground is a false alarm. Void is black.
@@ -74,9 +68,7 @@ def errors(prediction: ArrayLike | Tensor, truth: ArrayLike | Tensor) -> NDArray
     return coloured
 
 
-def show(
-    panels: Mapping[str, ArrayLike | Tensor], title: str = "", *, columns: int | None = None, width: float = 11.0
-) -> None:
+def show(panels: Mapping[str, Array], title: str = "", *, columns: int | None = None, width: float = 11.0) -> None:
     """Show pictures side by side.
 
     Args:
@@ -101,23 +93,13 @@ def show(
     plt.show()
 
 
-def compare(
-    image: ArrayLike | Tensor, truth: ArrayLike | Tensor, prediction: ArrayLike | Tensor, title: str = ""
-) -> None:
-    """Image, truth, prediction and error map of one picture, always in this order.
+def compare(image: Array, truth: Array, prediction: Array, title: str = "") -> None:
+    """Image, truth, prediction and error map of one picture, always in this order, under the finding, `title`.
 
-    Args:
-        image: `[3, H, W]`, `[H, W, 3]` or `[H, W]`.
-        truth: mask `[H, W]` of background and foreground; 255 = void.
-        prediction: mask `[H, W]`.
-        title: the finding, in one sentence.
+    The image is `[3, H, W]`, `[H, W, 3]` or `[H, W]`, the masks are `[H, W]`: background and foreground; 255 = void.
     """
-    panels = {
-        "image": image,
-        "truth": colour_classes(truth),
-        "prediction": colour_classes(prediction),
-        "errors (orange: false, blue: missed)": errors(prediction, truth),
-    }
+    panels = {"image": image, "truth": colour_classes(truth), "prediction": colour_classes(prediction)}
+    panels["errors (orange: false, blue: missed)"] = errors(prediction, truth)
     show(panels, title)
 
 
@@ -130,17 +112,16 @@ def curves(lines: Mapping[str, tuple[ArrayLike, ArrayLike]], title: str, axis: A
         axis: where to draw; by default a figure of its own, which is shown.
         axes: what matplotlib's `axis.set` takes, such as `xlabel="epoch"`, `yscale="log"`.
     """
-    alone = axis is None
-    axis = axis or plt.subplots(figsize=(7, 3.2), layout="constrained")[1]
+    place = axis or plt.subplots(figsize=(7, 3.2), layout="constrained")[1]
     for (name, (x, y)), colour, style in zip(lines.items(), LINES, ("o-", "s--", "^:", "d-.", "v-"), strict=False):
-        axis.plot(x, y, style, color=colour, markersize=4, label=name)
-    axis.set(title=title, **axes)
-    axis.legend()
-    if alone:
+        place.plot(x, y, style, color=colour, markersize=4, label=name)
+    place.set(title=title, **axes)
+    place.legend()
+    if axis is None:
         plt.show()
 
 
-def confusion(counts: ArrayLike | Tensor, classes: Sequence[str], title: str) -> None:
+def confusion(counts: Array, classes: Sequence[str], title: str) -> None:
     """A confusion matrix in per cent of each row; `counts` `[C, C]`, row = truth, column = prediction."""
     table = np.asarray(counts, dtype=float)
     share = 100 * table / np.maximum(table.sum(1, keepdims=True), 1)

@@ -16,10 +16,8 @@ CHOICES = {  # the default first
     "device": ("auto", "cpu", "cuda", "mps"),
 }
 
-VARIABLES = (
-    *(f"COURSE_{name}" for name in ("PROFILE", "DATA", "DEVICE", "SEED", "DATA_DIR", "OFFLINE", "BUILD_DIR")),
-    *("COURSE_DEBUG", "COURSE_SLOW"),
-)
+_NAMES = ("PROFILE", "DATA", "DEVICE", "SEED", "DATA_DIR", "OFFLINE", "BUILD_DIR", "DEBUG", "SLOW")
+VARIABLES = tuple(f"COURSE_{name}" for name in _NAMES)
 
 
 def check_environment() -> None:

@@ -31,8 +31,7 @@ MODELS: dict[str, tuple[str, str, Callable[[], nn.Module]]] = {
 
 def folder() -> Path:
     """Where the published weights lie: `data/weights` in a checkout, else inside the installed package."""
-    root = paths.checkout()
-    return root / "data" / "weights" if root else Path(__file__).parent / "data" / "weights"
+    return (paths.checkout() or Path(__file__).parent) / "data" / "weights"
 
 
 def save(name: str, model: nn.Module, **card: object) -> Path:
@@ -43,11 +42,7 @@ def save(name: str, model: nn.Module, **card: object) -> Path:
 
 
 def load(name: str, *, own: bool = False) -> nn.Module:
-    """The trained network, on the CPU, in evaluation mode.
-
-    Args:
-        name: one of `MODELS`.
-        own: what the lesson saved when it last ran here, instead of the published weights.
+    """The trained network, on the CPU, in evaluation mode; `own`: as its lesson last saved it here, not as published.
 
     Raises InputError: unknown name; TrainingError: the file is missing or damaged, or fits another network.
     """

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["load"]
 
-DRAWN = ("cells", "streets", "shapes")
 STAND_INS = {"nuclei": "cells", "cifar10": "shapes", "camvid": "streets", "voc": "streets", "cityscapes": "streets"}
 """The real sets, each with the family of drawn scenes that stands in for it."""
+NAMES = (*STAND_INS, "cells", "streets", "shapes", "folder")
 
 
 def load(
@@ -55,27 +55,26 @@ def load(
     """
     from course_lib.data import readers, store  # they import torch, which `course data list` can do without
 
-    for word, value, known in (("mode", mode, CHOICES["data"]), ("task", task, readers.TASKS)):
+    for word, value, known in (("name", name, NAMES), ("mode", mode, CHOICES["data"]), ("task", task, readers.TASKS)):
         if value not in known:
             raise InputError(f"{word} = {value!r} is not known", f"choose one of {', '.join(known)}")
-    if isinstance(size, int):
-        size = (size, size)
+    size = (size, size) if isinstance(size, int) else size
     if name == "folder":
         if path is None:
             raise InputError('load("folder") needs a path', 'call load("folder", path="my_pictures")')
-        folder = Path(path).expanduser().absolute()
-        own = readers.image_folder(folder, split, task, classes or readers.CELL_CLASSES)
+        own = readers.image_folder(Path(path).expanduser().absolute(), split, task, classes or readers.CELL_CLASSES)
         own.size = size
         return own.spread(count)
-    if name not in (*STAND_INS, *DRAWN):
-        raise InputError(f"no data set named {name!r}", f"known: {', '.join([*STAND_INS, *DRAWN, 'folder'])}")
     if name in STAND_INS and mode != "synthetic":
         try:
             folder = store.folder(name)
         except DataError as error:
             if mode == "real":
                 raise
-            print(_announcement(name, error))
+            how = source(name).by_hand or f"course data fetch {name}   (or set COURSE_DATA_DIR to a folder that has it)"
+            here = f"The data set {name!r} is not here, so this run uses its drawn stand-in ({STAND_INS[name]})."
+            simpler = "Drawn pictures are simpler than real ones: the lesson works the same, its numbers differ."
+            print(box([here, simpler, f"To get the real set: {how}", "Why not:", *error.message.splitlines()]))
         else:  # a fault in a set that is here stays an error, or a run might train on real and test on drawn pictures
             if name == "cifar10":
                 return readers.cifar10(folder, split, paths.cache_dir() / f"{folder.name}-tensors").spread(count)
@@ -85,14 +84,4 @@ def load(
                 found = getattr(readers, name)(folder, split, task)
             found.size = size
             return found.spread(count)
-    family = STAND_INS.get(name, name)
-    if family == "shapes":
-        return readers.drawn_shapes(split, count or 4000, seed, name)
-    return readers.drawn(family, split, task, name=name, count=count or 100, size=size or readers.SIZE, seed=seed)
-
-
-def _announcement(name: str, error: DataError) -> str:
-    how = source(name).by_hand or f"course data fetch {name}   (or set COURSE_DATA_DIR to a folder that has it)"
-    here = f"The data set {name!r} is not here, so this run uses its drawn stand-in ({STAND_INS[name]})."
-    simpler = "Drawn pictures are simpler than real ones: the lesson works the same, its numbers differ."
-    return box([here, simpler, f"To get the real set: {how}", "Why not:", *error.message.splitlines()])
+    return readers.drawn(STAND_INS.get(name, name), split, task, name, count, size or readers.SIZE, seed)

@@ -30,7 +30,6 @@ class _Passes:
         """Number of the next pass; it decides the random draws. Set it to repeat a pass, or to go on from one."""
 
     def __len__(self) -> int:
-        """Batches a pass."""
         return -(-self.count // self.batch_size)
 
     def _pass(self, shuffle: bool) -> tuple[torch.Generator, tuple[Tensor, ...]]:
@@ -93,12 +92,8 @@ class Batches(_Passes):
                 for each in (torch.default_generator, *(torch.cuda.default_generators[gpu.index or 0] for gpu in gpus)):
                     each.manual_seed(number)
                 chosen = [self._transform(*self._samples[i]) for i in part.tolist()]
-            images, masks = zip(*chosen, strict=True)
-            levels = torch.stack(images).as_subclass(Tensor)
-            yield (
-                v2.functional.to_dtype(levels, torch.float32, scale=True),
-                torch.stack(masks).as_subclass(Tensor).long(),
-            )
+            images, masks = (torch.stack(layer).as_subclass(Tensor) for layer in zip(*chosen, strict=True))
+            yield v2.functional.to_dtype(images, torch.float32, scale=True), masks.long()
 
 
 class ClassificationBatches(_Passes):

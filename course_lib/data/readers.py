@@ -4,9 +4,9 @@ A semantic sample is `(image, mask)`, an instance sample `(image, target)`; see 
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,6 +33,7 @@ SPLITS = ("train", "val", "all")
 TASKS = ("semantic", "instance")
 SIZE = (128, 128)  # height and width of drawn scenes, in pixels
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+Files = Mapping[str, tuple[Path, ...]]  # name -> a picture, its labels and, where there are any, its instances
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Example:
 
 
 @dataclass(repr=False, eq=False)
-class CourseDataset(Dataset):
+class CourseDataset(Dataset, Sized):
     """What every data set of the course says of itself; the scoreboard quotes it."""
 
     name: str  # such as "nuclei"
@@ -61,20 +62,16 @@ class CourseDataset(Dataset):
     split: str  # "train", "val", "test" or "all"
     classes: Sequence[str]  # names; the index is the id
 
-    def __len__(self) -> int:
-        raise NotImplementedError
-
     def __repr__(self) -> str:
         return f"{self.name} ({self.source}), {self.split}: {len(self)} pictures, {len(self.classes)} classes"
 
-    def keep(self, indices: Sequence[int]) -> None:
-        """Leave out all pictures but these."""
+    def _keep(self, indices: list[int]) -> None:
         raise NotImplementedError
 
     def spread(self, count: int | None) -> Self:
         """This data set with at most `count` pictures, at even distances: a short run sees every kind of picture."""
         if count is not None and count < len(self):
-            self.keep([i * len(self) // count for i in range(count)])
+            self._keep([i * len(self) // count for i in range(count)])
         return self
 
 
@@ -92,9 +89,8 @@ class ClassificationDataset(CourseDataset):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def keep(self, indices: Sequence[int]) -> None:
-        """Leave out all pictures but these."""
-        self.images, self.labels = self.images[list(indices)], self.labels[list(indices)]
+    def _keep(self, indices: list[int]) -> None:
+        self.images, self.labels = self.images[indices], self.labels[indices]
 
     def __getitem__(self, index: int) -> tuple[tv_tensors.Image, int]:
         return tv_tensors.Image(self.images[index]), int(self.labels[index])
@@ -109,27 +105,19 @@ class SegmentationDataset(CourseDataset):
     torchvision's detection dict: `boxes` float32 `[N, 4]` xyxy, `labels` int64 `[N]`, `masks` uint8 `[N, H, W]`.
     """
 
-    ids: Sequence[str]  # a name for each picture
+    ids: tuple[str, ...]  # a name for each picture
     read: Callable[[str], Example]  # the picture of an id
     task: str = "semantic"  # or "instance"
     size: Size | None = None  # height and width of all samples; None: each picture's own
 
-    def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise InputError(f"task = {self.task!r} is not known", f"choose one of {', '.join(TASKS)}")
-        self.ids = tuple(self.ids)
-
     def __len__(self) -> int:
         return len(self.ids)
 
-    def keep(self, indices: Sequence[int]) -> None:
-        """Leave out all pictures but these."""
+    def _keep(self, indices: list[int]) -> None:
         self.ids = tuple(self.ids[i] for i in indices)
 
     def __getitem__(self, index: int) -> tuple[tv_tensors.Image, Any]:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"picture {index} of {len(self)}")  # ends a for loop over the data set
-        example = self.read(self.ids[index])
+        example = self.read(self.ids[index])  # past the end, the IndexError of the ids ends a for loop
         example = example.resized(self.size) if self.size else example
         image = tv_tensors.Image(torch.from_numpy(example.image).permute(2, 0, 1).contiguous())
         if self.task == "semantic":
@@ -157,15 +145,17 @@ def in_validation(name: str) -> bool:
     return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 5 == 0
 
 
-def _known_split(split: str, *more: str) -> None:
+def _parts(split: str, *more: str) -> tuple[str, ...]:
+    """The parts that make up a split; InputError if it is neither in `SPLITS` nor one `more` that the data set has."""
     if split not in (*SPLITS, *more):
         raise InputError(f"split = {split!r} is not known", f"choose one of {', '.join((*SPLITS, *more))}")
+    return ("train", "val", *more) if split == "all" else (split,)
 
 
 def choose(names: Sequence[str], split: str) -> list[str]:
     """The sorted `names` that belong to `split`; InputError if that is unknown."""
-    _known_split(split)
-    return [name for name in sorted(names) if split == "all" or in_validation(name) == (split == "val")]
+    parts = _parts(split)
+    return [name for name in sorted(names) if ("val" if in_validation(name) else "train") in parts]
 
 
 def nuclei(folder: Path, split: str, task: str, labels_cache: Path | None = None) -> SegmentationDataset:
@@ -194,7 +184,7 @@ def nuclei(folder: Path, split: str, task: str, labels_cache: Path | None = None
             paths.write_atomically(merged, Image.fromarray(labels).save)
         return Example(image, instances=labels)
 
-    return SegmentationDataset("nuclei", "real", split, CELL_CLASSES, choose(ids, split), read, task)
+    return SegmentationDataset("nuclei", "real", split, CELL_CLASSES, tuple(choose(ids, split)), read, task)
 
 
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -207,8 +197,7 @@ def cifar10(folder: Path, split: str, cache: Path) -> ClassificationDataset:
     pictures are decoded once, into uint8 tensors in `cache`.
     Raises DataError: the folder has another layout; InputError: unknown split.
     """
-    _known_split(split, "test")
-    part = "test" if split == "test" else "train"
+    part = "test" if _parts(split, "test") == ("test",) else "train"
     file = cache / f"{part}.safetensors"
     if not file.is_file():
         images, labels = _decode_cifar10(folder, part)
@@ -239,14 +228,6 @@ def _decode_cifar10(folder: Path, part: str) -> tuple[Tensor, Tensor]:
     raise DataError(f"{folder} holds no CIFAR-10 that the course can read", "fetch it: course data fetch cifar10")
 
 
-def drawn_shapes(split: str, count: int, seed: int, name: str) -> ClassificationDataset:
-    """Drawn shapes and patterns of ten classes; each split draws its own."""
-    _known_split(split, "test")
-    number = int(np.random.SeedSequence([seed, (*SPLITS, "test").index(split)]).generate_state(1)[0])
-    images, labels = (torch.from_numpy(array) for array in synthetic.draw_shapes(number, count))
-    return ClassificationDataset(name, "synthetic", split, synthetic.SHAPE_CLASSES, images, labels)
-
-
 def image_folder(folder: Path, split: str, task: str, classes: Sequence[str] = CELL_CLASSES) -> SegmentationDataset:
     """Your own pictures: `images/NAME.png` (or .jpg, .tif, ...) with `masks/NAME.png`, optionally `instances/NAME.png`.
 
@@ -255,47 +236,34 @@ def image_folder(folder: Path, split: str, task: str, classes: Sequence[str] = C
     on; otherwise a fifth of the pictures is kept for validation.
     Raises DataError, naming the file: a missing mask, another size, a colour mask, a label with no class.
     """
-    _known_split(split, "test")
-    parts = [folder / part for part in (("train", "val", "test") if split == "all" else (split,))]
+    parts = [folder / part for part in _parts(split, "test")]
     roots = [part for part in parts if (part / "images").is_dir()] or [folder]
-    files: dict[str, tuple[Path, Path]] = {}
+    files: dict[str, tuple[Path, ...]] = {}
     for root in roots:
         if not (root / "images").is_dir() or not (root / "masks").is_dir():
             hint = "put pictures into images/, masks of the same name into masks/"
             raise DataError(f"{root} has no folders images and masks", hint)
         for path in (root / "images").glob("[!.]*"):
             if path.suffix.lower() in PICTURES:
-                files[path.stem if len(roots) == 1 else f"{root.name}/{path.stem}"] = path, root
+                mask, instances = (root / kind / f"{path.stem}.png" for kind in ("masks", "instances"))
+                if not mask.is_file():
+                    raise DataError(f"{path} has no mask", f"expected {mask}")
+                name = path.stem if len(roots) == 1 else f"{root.name}/{path.stem}"
+                files[name] = (path, mask, instances) if instances.is_file() else (path, mask)
     if not files:
         raise DataError(f"no pictures in {roots[0] / 'images'}", f"the course reads {', '.join(PICTURES)}")
-    for path, root in files.values():
-        if not (root / "masks" / f"{path.stem}.png").is_file():
-            raise DataError(f"{path} has no mask", f"expected {root / 'masks' / f'{path.stem}.png'}")
-
-    @cache
-    def black_and_white() -> bool:
-        """Whether every mask holds 0 and 255 alone: then 255 is the foreground, and void where one has a 1."""
-        masks = (np.asarray(_open(root / "masks" / f"{path.stem}.png")) for path, root in files.values())
-        return len(classes) == 2 and all(set(np.unique(mask)) <= {0, 255} for mask in masks)
-
-    def read(name: str) -> Example:
-        path, root = files[name]
-        image, file = read_image(path), root / "masks" / f"{path.stem}.png"
-        mask = read_labels(file, image.shape[:2])
-        if black_and_white():
-            mask = (mask > 0).astype(np.uint8)
-        hint = f"labels are 0..{len(classes) - 1}, and {IGNORE} for void; or name all classes with classes=[...]"
-        mask = _translated(mask, {IGNORE: IGNORE} | {i: i for i in range(len(classes))}, file, hint)
-        instances = root / "instances" / f"{path.stem}.png"
-        return Example(image, mask, read_labels(instances, image.shape[:2]) if instances.is_file() else None)
-
-    ids = sorted(files) if roots != [folder] else choose(list(files), split)
-    if not ids:  # of a few pictures, chance may keep none
+    names = list(files) if roots != [folder] else choose(list(files), split)
+    if not names:  # of a few pictures, chance may keep none
         raise DataError(
             f"none of the {len(files)} pictures in {folder / 'images'} falls to split {split!r}",
             "choose yourself: put them into train/images and val/images, with masks beside",
         )
-    return SegmentationDataset(folder.name, "real", split, tuple(classes), ids, read, task)
+    ids = {IGNORE: IGNORE} | {i: i for i in range(len(classes))}
+    levels = (np.unique(np.asarray(_open(file[1]))) for file in files.values())
+    if len(classes) == 2 and all(set(found) <= {0, 255} for found in levels):
+        ids = {0: 0, 255: 1}  # black and white; where one mask has a 1, 255 is void
+    hint = f"labels are 0..{len(classes) - 1}, and {IGNORE} for void; or name all classes with classes=[...]"
+    return _labelled({name: files[name] for name in names}, ids, folder.name, split, task, classes, hint)
 
 
 def camvid(folder: Path, split: str, task: str) -> SegmentationDataset:
@@ -303,15 +271,12 @@ def camvid(folder: Path, split: str, task: str) -> SegmentationDataset:
 
     Raises DataError: the folder has another layout, or holds no picture of that split; InputError: unknown split.
     """
-    _known_split(split, "test")
     root = next((found.parent for found in folder.glob("**/trainannot")), folder)
-    parts = ("train", "val", "test") if split == "all" else (split,)
-    pairs = {
-        file.stem: (file, root / f"{part}annot" / file.name) for part in parts for file in root.glob(f"{part}/*.png")
-    }
-    if not pairs:
+    files = [file for part in _parts(split, "test") for file in root.glob(f"{part}/*.png")]
+    if not files:
         hint = "a mirror may hold a part of the set; else fetch it again: course data fetch camvid"
         raise DataError(f"{root} has no pictures for split {split!r}", hint)
+    pairs = {file.stem: (file, root / f"{file.parent.name}annot" / file.name) for file in files}
     return _labelled(pairs, {11: IGNORE} | {i: i for i in range(11)}, "camvid", split, task, synthetic.STREET_CLASSES)
 
 
@@ -323,9 +288,8 @@ def voc(folder: Path, split: str, task: str) -> SegmentationDataset:
 
     Raises DataError: the folder has another layout; InputError: unknown split.
     """
-    _known_split(split)
     try:
-        part = torchvision.datasets.VOCSegmentation(folder, image_set="trainval" if split == "all" else split)
+        part = torchvision.datasets.VOCSegmentation(folder, image_set="".join(_parts(split)))  # all: "trainval"
     except (RuntimeError, OSError) as error:
         raise DataError(f"{folder} holds no Pascal VOC 2012: {error}", "fetch it: course data fetch voc") from error
     pairs = {Path(image).stem: (Path(image), Path(mask)) for image, mask in zip(part.images, part.masks, strict=True)}
@@ -338,9 +302,8 @@ def cityscapes(folder: Path, split: str, task: str) -> SegmentationDataset:
     Its 34 labels become the 19 classes of the benchmark; all others, such as parked trailers, are void.
     Raises DataError: the folder has another layout; InputError: unknown split.
     """
-    _known_split(split)  # the labels of the test split are secret
     read, pairs = torchvision.datasets.Cityscapes, dict[str, tuple[Path, Path]]()
-    for part in ("train", "val") if split == "all" else (split,):
+    for part in _parts(split):  # the labels of the test split are secret
         try:
             listed = read(folder, part, target_type="semantic")
         except (RuntimeError, OSError) as error:
@@ -353,51 +316,44 @@ def cityscapes(folder: Path, split: str, task: str) -> SegmentationDataset:
 
 
 def _labelled(
-    pairs: Mapping[str, tuple[Path, Path]],
-    ids: Mapping[int, int],
-    name: str,
-    split: str,
-    task: str,
-    classes: Sequence[str],
+    files: Files, ids: dict[int, int], name: str, split: str, task: str, classes: Sequence[str], hint: str = ""
 ) -> SegmentationDataset:
-    """Pictures, each with a label PNG: `pairs` has both files by name, `ids` the class id of each label."""
+    """Pictures with label PNGs; `ids` has the class id of each label, `hint` what to do about another label."""
+    table = np.array([ids.get(label, IGNORE) for label in range(max(ids) + 1)], np.uint8)
 
     def read(key: str) -> Example:
-        image = read_image(pairs[key][0])
-        labels = read_labels(pairs[key][1], image.shape[:2])
-        return Example(image, _translated(labels, ids, pairs[key][1], f"fetch {name} again: course data verify {name}"))
+        picture, *maps = files[key]
+        image = read_image(picture)
+        labels, *instances = (read_labels(file, image.shape[:2]) for file in maps)
+        if stray := sorted(set(np.unique(labels).tolist()) - set(ids)):
+            what = f"{maps[0]}: labels {stray}, but the labels known are {', '.join(map(str, sorted(ids)))}"
+            raise DataError(what, hint or f"fetch {name} again: course data verify {name}")
+        return Example(image, table[labels], *instances)
 
-    return SegmentationDataset(name, "real", split, tuple(classes), sorted(pairs), read, task)
-
-
-def _translated(labels: NDArray[Any], ids: Mapping[int, int], file: Path, hint: str) -> NDArray[np.uint8]:
-    """`labels` with each label replaced by its class id; DataError where one has none."""
-    found = np.unique(labels).tolist()
-    if stray := sorted(set(found) - set(ids)):
-        raise DataError(f"{file}: labels {stray}, but the labels known are {', '.join(map(str, sorted(ids)))}", hint)
-    table = np.full(int(max(found, default=0)) + 1, IGNORE, np.uint8)
-    table[found] = [ids[label] for label in found]
-    return table[labels]
+    return SegmentationDataset(name, "real", split, tuple(classes), tuple(sorted(files)), read, task)
 
 
-def drawn(
-    family: str, split: str, task: str, *, name: str | None = None, count: int = 100, size: Size = SIZE, seed: int = 0
-) -> SegmentationDataset:
-    """Drawn scenes of a family, `"cells"` or `"streets"`; each split and each `seed` has its own.
+def drawn(family: str, split: str, task: str, name: str, count: int | None, size: Size, seed: int) -> CourseDataset:
+    """Drawn pictures of a family, `"cells"`, `"streets"` or `"shapes"`; each split and each `seed` has its own.
 
-    `name`: what they stand in for, by default the family; `size`: height, width. Raises InputError: unknown split.
+    `name`: what they stand in for; `count`: by default 100 scenes or 4,000 shapes; `size`: height, width of scenes.
+    Raises InputError: unknown split.
     """
+    _parts(split, "test")  # is it known?
+    seeds = np.random.SeedSequence([seed, (*SPLITS, "test").index(split)])
+    if family == "shapes":
+        arrays = synthetic.draw_shapes(int(seeds.generate_state(1)[0]), count or 4000)
+        images, labels = (torch.from_numpy(array) for array in arrays)
+        return ClassificationDataset(name, "synthetic", split, synthetic.SHAPE_CLASSES, images, labels)
     draw = {"cells": synthetic.draw_cells, "streets": synthetic.draw_streets}[family]
     classes = {"cells": CELL_CLASSES, "streets": synthetic.STREET_CLASSES}[family]
-    _known_split(split, "test")
 
     def read(scene_id: str) -> Example:
         scene = draw(int(scene_id.rpartition("-")[2]), size)
         return Example(scene.image, scene.semantic, scene.instances)
 
-    numbers = np.random.SeedSequence([seed, (*SPLITS, "test").index(split)]).generate_state(count)
-    ids = [f"{family}-{number}" for number in numbers]
-    return SegmentationDataset(name or family, "synthetic", split, classes, ids, read, task)
+    ids = tuple(f"{family}-{number}" for number in seeds.generate_state(count or 100))
+    return SegmentationDataset(name, "synthetic", split, classes, ids, read, task)
 
 
 def read_image(file: Path) -> NDArray[np.uint8]:

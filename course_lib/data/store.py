@@ -56,10 +56,9 @@ class _Failure(Exception):
 def find(name: str, *places: Path) -> Path | None:
     """The archive of a data set in one of the folders, by default the mirrors, then the cache; DataError if unknown."""
     known = source(name)
-    for where in places or (*paths.mirror_dirs(), paths.cache_dir()):
-        with contextlib.suppress(OSError, StopIteration):  # a mirror may be a share that is away
-            return next(filter(Path.is_file, (where / archive for archive in (known.archive, *known.alternatives))))
-    return None
+    folders = places or (*paths.mirror_dirs(), paths.cache_dir())
+    files = (where / archive for where in folders for archive in (known.archive, *known.alternatives))
+    return next(filter(os.path.isfile, files), None)  # unlike Path's, it bears a mirror on a share that is away
 
 
 def unpacked(name: str) -> Path | None:
@@ -165,10 +164,7 @@ def checked(known: Source, file: Path, afresh: bool = False) -> tuple[str, str]:
         message = f"cannot read {file}: {error.strerror or error}" if isinstance(error, OSError) else f"{error}"
         raise DataError(message, _replace(known, file)) from error
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time, no more
-        book.parent.mkdir(parents=True, exist_ok=True)
-        fresh = book.with_suffix(f".{os.getpid()}.tmp")
-        fresh.write_text(json.dumps(records, indent=1), encoding="utf-8")
-        fresh.replace(book)
+        paths.write_atomically(book, lambda fresh: fresh.write_text(json.dumps(records, indent=1), encoding="utf-8"))
     return records[key][2], whose or "recorded now, at first use"
 
 

@@ -18,11 +18,9 @@ from scipy import ndimage
 
 from course_lib.errors import InputError
 
+ART = tomllib.loads(resources.files("course_lib.data").joinpath("streets.toml").read_text("utf-8"))
 CELL_CLASSES = ("background", "nucleus")
-STREET_CLASSES = (
-    *("sky", "building", "pole", "road", "pavement", "tree"),
-    *("sign", "fence", "car", "pedestrian", "bicyclist"),
-)  # the classes of CamVid, in its usual order
+STREET_CLASSES = tuple(ART["classes"])  # those of CamVid, in its usual order
 VOID = 255
 
 Floats = NDArray[np.float32]
@@ -32,19 +30,12 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Scene:
-    """One drawn picture and its labels.
+    """One drawn picture and its labels."""
 
-    Attributes:
-        image: uint8 `[H, W, 3]`, RGB.
-        semantic: uint8 `[H, W]`, class ids; 255 = void.
-        instances: uint16 `[H, W]`; 0 = no instance, else 1..N, and every id of 1..N is visible somewhere.
-        variant: "fluorescence", "stained" or "brightfield"; "day", "overcast" or "dusk".
-    """
-
-    image: NDArray[np.uint8]
-    semantic: NDArray[np.uint8]
-    instances: NDArray[np.uint16]
-    variant: str
+    image: NDArray[np.uint8]  # [H, W, 3], RGB
+    semantic: NDArray[np.uint8]  # class ids [H, W]; 255 = void
+    instances: NDArray[np.uint16]  # [H, W]; 0 = no instance, else 1..N, and every id of 1..N is visible somewhere
+    variant: str  # "fluorescence", "stained" or "brightfield"; "day", "overcast" or "dusk"
 
     @property
     def boundary(self) -> NDArray[np.bool_]:
@@ -208,13 +199,9 @@ def _develop(rng: Generator, dye: Floats, radius: float, variant: str) -> NDArra
 # quadrangles of one class each, and later ones hide earlier ones; texture, light and haze then touch the image alone.
 SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST = range(11)
 EYE, FAR = 1.8, 75.0  # height of the camera, where the street ends
-ART = tomllib.loads(resources.files("course_lib.data").joinpath("streets.toml").read_text("utf-8"))
 KINDS = dict(zip((*STREET_CLASSES, "bin"), (*range(11), VOID), strict=True))
-PALETTE = {name: [tuple(n / 100 for n in colour) for colour in colours] for name, colours in ART["colours"].items()}
-LOOKS = {
-    KINDS[name]: [[(colour, [n / 100 for n in lengths]) for colour, *lengths in look] for look in looks]
-    for name, looks in ART["looks"].items()
-}
+PALETTE = ART["colours"]
+LOOKS = {KINDS[name]: looks for name, looks in ART["looks"].items()}
 ROWS = [(KINDS[name], *metres) for name, *metres in ART["rows"]]
 Numbers = tuple[float, ...]
 
@@ -313,7 +300,7 @@ class _Street:
                 lamp = PALETTE["white" if (x - self.middle) * self.middle > 0 else "red"][0]
                 scale, light, look, tint = rng.uniform((0.86, 0.2, 0, 0), (1.1, 1, len(LOOKS[kind]), 360)).tolist()
                 self.frame = (x, z, scale * (-1) ** int(tint), scale)
-                for name, lengths in LOOKS[kind][int(look)]:
+                for name, *lengths in LOOKS[kind][int(look)]:
                     thing = number if kind in (CAR, PEDESTRIAN, BICYCLIST) else 0
                     self.label = (POLE if name == "grey" else kind, thing, light)
                     colours = {"lamp": [lamp], "leaf": [leaf]}.get(name) or PALETTE[name]
@@ -399,20 +386,19 @@ def draw_shapes(seed: int, count: int, side: int = 32) -> tuple[NDArray[np.uint8
     x, y = (axis - shift for axis, shift in zip((x, y), rng.uniform(-0.3, 0.3, (2, count, 1, 1)), strict=True))
     u, v = (x * np.cos(turn) + y * np.sin(turn)) / size, (y * np.cos(turn) - x * np.sin(turn)) / size
     radius, angle = np.hypot(u, v), np.arctan2(v, u)
-    inside = np.stack(
-        [
-            radius < 1,
-            np.abs(radius - 0.8) < 0.25,
-            np.maximum(np.abs(u), np.abs(v)) < 0.9,
-            (v < 0.7) & (v > 2 * np.abs(u) - 1),
-            (np.minimum(np.abs(u), np.abs(v)) < 0.3) & (np.maximum(np.abs(u), np.abs(v)) < 1),
-            radius < 0.65 + 0.4 * np.cos(5 * angle),
-            np.sin(6 * u) > 0,
-            (np.sin(6 * u) > 0) ^ (np.sin(6 * v) > 0),
-            np.sin(6 * u) * np.sin(6 * v) > 0.45,
-            np.sin(7 * v + 1.5 * np.sin(4 * u)) > 0,
-        ]
-    )[labels, np.arange(count)]
+    shapes = [
+        radius < 1,
+        np.abs(radius - 0.8) < 0.25,
+        np.maximum(np.abs(u), np.abs(v)) < 0.9,
+        (v < 0.7) & (v > 2 * np.abs(u) - 1),
+        (np.minimum(np.abs(u), np.abs(v)) < 0.3) & (np.maximum(np.abs(u), np.abs(v)) < 1),
+        radius < 0.65 + 0.4 * np.cos(5 * angle),
+        np.sin(6 * u) > 0,
+        (np.sin(6 * u) > 0) ^ (np.sin(6 * v) > 0),
+        np.sin(6 * u) * np.sin(6 * v) > 0.45,
+        np.sin(7 * v + 1.5 * np.sin(4 * u)) > 0,
+    ]
+    inside = np.stack(shapes)[labels, np.arange(count)]
     ground, ink = rng.uniform(0, 1, (2, count, 3, 1, 1))
     ink = np.where(np.abs(ink - ground).max(1, keepdims=True) < 0.35, 1 - np.round(ground), ink)  # never invisible
     light = 1 + rng.uniform(-0.4, 0.4, (count, 1, 1, 1)) * (x + y)[:, None]

@@ -91,10 +91,8 @@ class Classifier(nn.Module):
         centred = pictures - pictures.mean((0, 2, 3), keepdim=True)
         patches = F.unfold(centred, side, stride=side).transpose(1, 2).flatten(0, 1)
         if len(patches) < patches.shape[1]:
-            raise InputError(
-                f"{len(patches)} patches of {side}x{side} are too few to whiten", "give at least 50 pictures"
-            )
+            few = f"{len(patches)} patches of {side}x{side} are too few to whiten"
+            raise InputError(few, "give at least 50 pictures")
         variances, components = torch.linalg.eigh(patches.T @ patches / len(patches))  # in ascending order
         filters = (components / (variances + 6e-4).sqrt()).T.flip(0)[: self.stem.out_channels // 2]
-        filters = filters.view(-1, 3, side, side)
-        self.stem.weight.copy_(torch.cat([filters, -filters]))
+        self.stem.weight.copy_(torch.cat([filters, -filters]).view_as(self.stem.weight))
