@@ -52,7 +52,9 @@ def colour_instances(labels: Array) -> NDArray[np.float64]:
 
 def outline(image: Array, labels: Array, colour: str = "#f0e442") -> NDArray[Any]:
     """The image `[H, W, 3]`, 0..1, with the outline of each region of `labels` `[H, W]` drawn on it."""
-    return mark_boundaries(picture(image), np.asarray(labels).astype(np.int64), to_rgb(colour), mode="inner")
+    base = picture(image).astype(np.float64)
+    base = base / 255 if base.max() > 1 else base
+    return mark_boundaries(base, np.asarray(labels).astype(np.int64), to_rgb(colour), mode="inner")
 
 
 def errors(prediction: Array, truth: Array) -> NDArray[np.float64]:

@@ -110,6 +110,10 @@ class SegmentationDataset(CourseDataset):
     task: str = "semantic"  # or "instance"
     size: Size | None = None  # height and width of all samples; None: each picture's own
 
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise InputError(f"task = {self.task!r} is not known", f"choose one of {', '.join(TASKS)}")
+
     def __len__(self) -> int:
         return len(self.ids)
 

@@ -60,6 +60,7 @@ def test_outline_keeps_the_picture_elsewhere():
     assert drawn.shape == (9, 9, 3)
     np.testing.assert_allclose(drawn[4, 4], 128 / 255)
     np.testing.assert_allclose(drawn[3, 3], to_rgb("#f0e442"))
+    np.testing.assert_allclose(plots.outline(image.astype(float), labels), drawn)  # levels need not be whole numbers
 
 
 def test_figures_are_drawn_and_captioned(monkeypatch):

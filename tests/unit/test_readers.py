@@ -472,6 +472,11 @@ def test_cifar10_refuses_another_layout_and_a_damaged_archive(tmp_path):
         readers.cifar10(tmp_path, "dev", tmp_path / "cache")
 
 
+def test_a_reader_of_its_own_refuses_an_unknown_task():
+    with pytest.raises(InputError, match=r"task = 'panoptic'[\s\S]*semantic, instance"):
+        readers.drawn("cells", "train", "panoptic", "cells", 2, (32, 32), 0)
+
+
 def test_drawn_shapes_stand_in_for_cifar10():
     dataset = data.load("cifar10", "train", mode="synthetic", count=300)
     assert (dataset.name, dataset.source, len(dataset), len(dataset.classes)) == ("cifar10", "synthetic", 300, 10)
