@@ -55,6 +55,19 @@ def test_the_readme_quotes_the_semantic_results():
                 assert rows[entry["name"]][place].strip() == (low if low == high else f"{low} to {high}")
 
 
+def test_the_readme_quotes_the_adversarial_results():
+    result = json.loads((ROOT / "benchmarks" / "results" / "adversarial.json").read_text(encoding="utf-8"))
+    table = (ROOT / "README.md").read_text(encoding="utf-8")
+    compared = [entry for entry in result["entries"] if "against_alone" in entry]
+    assert len(compared) == 8, "two data sets, two shares of the labels, two weights"
+    for entry in compared:
+        cells = [f"{entry['dataset'].split()[0]}, {entry['name']}"]
+        for metric, digits in {"mean_iou": 4, "boundary_iou": 4, "pieces": 1, "holes": 1}.items():
+            row = entry["against_alone"][metric]
+            cells.append(f"{row['low']:+.{digits}f} to {row['high']:+.{digits}f}")
+        assert f"| {' | '.join(cells)} |" in table
+
+
 def test_cifar_in_short(tmp_path):
     options = ["--seeds", "2", "--data", "synthetic", "--count", "120", "--out", tmp_path]
     done = subprocess.run(
@@ -81,3 +94,21 @@ def test_semantic_in_short(tmp_path):
         assert found == {("camvid", runs[0]), ("nuclei", runs[1])}
     assert len(result["entries"]) == 9
     assert (tmp_path / "semantic.png").stat().st_size > 10_000
+
+
+def test_adversarial_in_short(tmp_path):
+    options = ["--seeds", "2", "--data", "synthetic", "--count", "4", "--share", "0.01", "--out", tmp_path]
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "adversarial.py", *options], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "adversarial.json").read_text(encoding="utf-8"))
+    verify(result)
+    weights = [entry["name"].split("weight ")[1] for entry in result["entries"]]
+    assert weights == ["0", "0.01", "0.1"] * 4, "two data sets, two shares of the labels"
+    for entry in result["entries"]:
+        compared = entry.get("against_alone", {})
+        assert bool(compared) == (not entry["name"].endswith("weight 0"))
+        for name, row in compared.items():
+            assert row["low"] <= row["difference"] <= row["high"], name
+    assert (tmp_path / "adversarial.png").stat().st_size > 10_000
