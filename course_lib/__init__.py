@@ -6,7 +6,4 @@ seeding, plotting, and the `course` command. Importing it opens no file and no c
 
 from importlib.metadata import version
 
-from course_lib.errors import CourseError
-
-__all__ = ["CourseError", "__version__"]
 __version__ = version("course_lib")

@@ -1,8 +1,7 @@
 """Self-checks of the exercises: passed, open, or a message that names the misconception.
 
-`check.NAME(answer)` tries an answer on the cases that `course build` recorded in `course_lib/exercises`, from what the
-lesson's author wrote beside the solved notebook: what the right solution gives there, and what known mistakes give. An
-answer that agrees with one of the mistakes on every case gets the advice which that mistake deserves.
+`check.NAME(answer)` tries an answer on the cases that `course build` recorded in `course_lib/exercises`: what the right
+solution gives there, and what known mistakes give. An answer that agrees with a mistake on every case gets its advice.
 """
 
 import json

@@ -26,7 +26,3 @@ class DataError(CourseError):
 
 class InputError(CourseError):
     """A function was given arrays or arguments that it cannot work with."""
-
-
-class NotebookError(CourseError):
-    """A notebook breaks a rule of the house, or did not run to its end."""

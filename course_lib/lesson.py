@@ -72,12 +72,9 @@ class Lesson:
         Args:
             method: short name, such as `"otsu"`.
             dataset: the pictures it was measured on.
-            metrics: name -> value in [0, 1]; the names are those in `METRICS`.
-            seconds: time to predict all pictures of `dataset`.
-            train_seconds: time to train.
+            metrics: name -> value in [0, 1]; the names are those in `METRICS`. InputError: another name or value.
+            seconds, train_seconds: time to predict all pictures of `dataset`, and to train.
             parameters: number of trained parameters.
-
-        Raises InputError: an unknown metric, or a value outside [0, 1].
         """
         if unknown := set(metrics) - set(METRICS):
             raise InputError(f"unknown metrics: {', '.join(sorted(unknown))}", f"known: {', '.join(METRICS)}")
@@ -105,11 +102,9 @@ def start(
 
     Args:
         name: the notebook's name, such as `"01_thresholding"`.
-        profile, data, device: each one of `settings.CHOICES`.
-        seed: 0 or more.
+        profile, data, device: each one of `settings.CHOICES`. SettingsError: none of them, or no such device.
+        seed: 0 or more, else SettingsError.
         minutes: expected minutes for each profile, for the card.
-
-    Raises SettingsError: a value is unknown, or the device is not there.
     """
     settings.check_environment()
     number, _, title = name.replace("_", " ").partition(" ")
@@ -118,8 +113,7 @@ def start(
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - libraries that we call still draw from the global generator
     torch.manual_seed(seed)
-    facts = f"profile {profile} | data {data} | device {place.type} | seed {seed}"
-    lines = [f"Lesson {number}: {title}", facts]
+    lines = [f"Lesson {number}: {title}", f"profile {profile} | data {data} | device {place.type} | seed {seed}"]
     if minutes and profile in minutes:
         lines.append(f"expected time: about {minutes[profile]:g} minutes in this profile")
     print(box(lines))

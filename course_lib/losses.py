@@ -1,9 +1,11 @@
-"""Losses of semantic segmentation; lesson 05 builds and compares them.
+"""Losses of semantic segmentation, which lesson 05 builds and compares; of adversaries, which lesson 06 builds.
 
-All take logits float `[B, C, H, W]` and class ids int64 `[B, H, W]`, leave out void pixels (255), and return a scalar
-that is 0, with gradients of 0, where every pixel is void: PyTorch's own cross-entropy is NaN there. InputError: shapes
-or ids do not fit.
+Those of masks take logits float `[B, C, H, W]` and class ids int64 `[B, H, W]`, leave out void pixels (255), and return
+a scalar that is 0, with gradients of 0, where every pixel is void: PyTorch's own cross-entropy is NaN there. They raise
+InputError where shapes or ids do not fit.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -45,7 +47,7 @@ def dice(logits: Tensor, target: Tensor) -> Tensor:
     sums squares). Sums run over the whole batch, so that a class that one picture lacks does no harm; a class that all
     of them lack is left out.
     """
-    probabilities, truth = _pair(logits, target)
+    probabilities, truth = pairs(logits, target)
     both, sizes = (probabilities * truth).sum((0, 2, 3)), (probabilities + truth).sum((0, 2, 3))
     present = truth.sum((0, 2, 3)) > 0
     return ((1 - 2 * both / sizes.clip(min=1e-6)) * present).sum() / present.sum().clip(min=1)
@@ -53,14 +55,48 @@ def dice(logits: Tensor, target: Tensor) -> Tensor:
 
 def l1(logits: Tensor, target: Tensor) -> Tensor:
     """Manhattan distance of probabilities to the one-hot truth, averaged over pixels and classes: 0 to 1."""
-    probabilities, truth = _pair(logits, target)
+    probabilities, truth = pairs(logits, target)
     return (probabilities - truth).abs().sum() / (truth.sum() * truth.shape[1]).clip(min=1)
 
 
 def l2(logits: Tensor, target: Tensor) -> Tensor:
     """Squared distance of probabilities to the one-hot truth (Brier, 1950), averaged as in `l1`: 0 to 1."""
-    probabilities, truth = _pair(logits, target)
+    probabilities, truth = pairs(logits, target)
     return ((probabilities - truth) ** 2).sum() / (truth.sum() * truth.shape[1]).clip(min=1)
+
+
+ADVERSARIAL: dict[str, tuple[Callable[[Tensor], Tensor], ...]] = {
+    "non_saturating": (lambda real: F.softplus(-real), F.softplus, lambda fake: F.softplus(-fake)),
+    "least_squares": (lambda real: (real - 1) ** 2, torch.square, lambda fake: (fake - 1) ** 2),
+    "hinge": (lambda real: F.relu(1 - real), lambda fake: F.relu(1 + fake), torch.neg),
+}
+"""Kind -> losses of the discriminator, on true and on made samples, and of the generator."""
+
+
+def discriminator(real: Tensor, fake: Tensor, kind: str = "non_saturating") -> Tensor:
+    """What a discriminator minimises: the mean of its losses on true and on made samples: >= 0.
+
+    Args:
+        real: logits of true samples, of any shape.
+        fake: logits of made samples.
+        kind: `"non_saturating"`, cross-entropy (Goodfellow et al., 2014); `"least_squares"`, distance to 1 and to 0
+            (Mao et al., 2017); `"hinge"`, what is missing to 1 and to -1 (Lim and Ye, 2017).
+
+    Raises InputError: `kind` is unknown.
+    """
+    on_real, on_fake, _ = _adversarial(kind)
+    return (on_real(real.float()).mean() + on_fake(fake.float()).mean()) / 2
+
+
+def generator(fake: Tensor, kind: str = "non_saturating") -> Tensor:
+    """What a generator minimises, given the discriminator's logits of what it made; `kind` as in `discriminator`."""
+    return _adversarial(kind)[2](fake.float()).mean()
+
+
+def _adversarial(kind: str) -> tuple[Callable[[Tensor], Tensor], ...]:
+    if kind not in ADVERSARIAL:
+        raise InputError(f"kind = {kind!r} is not known", f"choose one of {', '.join(ADVERSARIAL)}")
+    return ADVERSARIAL[kind]
 
 
 def class_weights(counts: Tensor) -> Tensor:
@@ -87,9 +123,9 @@ def _check(logits: Tensor, target: Tensor) -> None:
             raise InputError(f"the target holds ids from {low} to {high}, outside 0..{logits.shape[1] - 1}", advice)
 
 
-def _pair(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities and one-hot truth, both `[B, C, H, W]` and 0 at void pixels."""
+def pairs(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities and one-hot truth, both float32 `[B, C, H, W]` and 0 at void pixels. InputError: as above."""
     _check(logits, target)
     valid = (target != IGNORE)[:, None]
     truth = F.one_hot(target * valid[:, 0], logits.shape[1]).movedim(-1, 1)
-    return logits.softmax(1, dtype=torch.float32) * valid, truth * valid
+    return logits.softmax(1, dtype=torch.float32) * valid, (truth * valid).float()

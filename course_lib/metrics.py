@@ -19,10 +19,8 @@ Array = ArrayLike | Tensor  # what NumPy or PyTorch can hold
 class ConfusionMatrix:
     """Counts of (truth, prediction) pairs over a whole data set; every region score is read off it.
 
-    Averaging the IoU of batches is a common mistake: it weighs a batch with three car pixels as much as one
-    with three thousand. Counts add up, ratios do not.
-
-    Void pixels, labelled 255, are left out. `num_classes` is the number of classes C.
+    Averaging the IoU of batches is a common mistake: it weighs a batch with three car pixels as much as one with three
+    thousand. Counts add up, ratios do not. Void pixels, labelled 255, are left out; `num_classes` is the C below.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -30,10 +28,7 @@ class ConfusionMatrix:
         """int64 `[C, C]`: row = truth, column = prediction."""
 
     def update(self, prediction: Array, truth: Array) -> None:
-        """Add one or more pictures: class ids, both of the same shape, any; 255 in `truth` where void.
-
-        Raises InputError: shapes differ, or an id lies outside 0..C-1.
-        """
+        """Add pictures: ids of one shape, `truth` 255 where void. InputError: shapes differ, or ids not in 0..C-1."""
         predicted, true, valid = _pair(prediction, truth, len(self.counts))
         pairs = torch.bincount((true * len(self.counts) + predicted)[valid], minlength=self.counts.numel())
         self.counts += pairs.reshape(self.counts.shape).cpu()
@@ -74,8 +69,7 @@ class BoundaryIoU:
         predicted, true, valid = _pair(prediction, truth, self.counts.shape[1])
         # void on both sides: it must not make a rim in the truth that the prediction cannot have
         one, other = (self._rims(torch.where(valid, ids, IGNORE)) for ids in (predicted, true))
-        pixels = [rims.movedim(-3, 0).flatten(1).sum(1).cpu() for rims in (one & other, one | other)]
-        self.counts += torch.stack(pixels)
+        self.counts += torch.stack([rims.movedim(-3, 0).flatten(1).sum(1).cpu() for rims in (one & other, one | other)])
 
     def iou(self) -> Tensor:
         """Of each class, float64 `[C]`; NaN for a class in neither truth nor prediction."""
@@ -103,8 +97,7 @@ def instance_iou(prediction: Array, truth: Array) -> NDArray[np.float64]:
     """
     predicted, true = (ids.cpu().numpy() for ids in _pair(prediction, truth)[:2])
     rows, columns = int(predicted.max(initial=0)) + 1, int(true.max(initial=0)) + 1
-    pairs = np.bincount((predicted * columns + true).ravel(), minlength=rows * columns)
-    overlap = pairs.reshape(rows, columns)
+    overlap = np.bincount((predicted * columns + true).ravel(), minlength=rows * columns).reshape(rows, columns)
     area, true_area = overlap.sum(1), overlap.sum(0)
     iou = overlap / np.maximum(area[:, None] + true_area - overlap, 1)
     return iou[1:, 1:][area[1:] > 0][:, true_area[1:] > 0]
@@ -122,18 +115,12 @@ def dsb_score(prediction: Array, truth: Array) -> float:
     return float(np.mean(found / (objects - found))) if objects else 1.0
 
 
-def average_precision(
-    pairs: Iterable[tuple[dict[str, Tensor], dict[str, Tensor]]], kind: Literal["segm", "bbox"] = "segm"
-) -> dict[str, float]:
+def average_precision(pairs: Iterable[tuple[dict, dict]], kind: Literal["segm", "bbox"] = "segm") -> dict[str, float]:
     """COCO average precision over a data set, by torchmetrics: `ap50` (IoU 0.5) and `ap` (0.5:0.05:0.95).
 
-    COCO stops at 100 objects a picture; nuclei exceed that, so here the limit is 1,000.
-
-    Args:
-        pairs: (prediction, truth) of each picture. The truth is torchvision's detection dict: `masks` uint8
-            `[N, H, W]` or `boxes` float `[N, 4]` xyxy, and `labels` int64 `[N]`. The prediction has `scores` float
-            `[N]` too.
-        kind: `"segm"` compares masks, `"bbox"` boxes.
+    `pairs`: (prediction, truth) of each picture. The truth is torchvision's detection dict: `masks` uint8 `[N, H, W]`
+    or `boxes` float `[N, 4]` xyxy, and `labels` int64 `[N]`; the prediction has `scores` float `[N]` too. `"segm"`
+    compares masks, `"bbox"` boxes. COCO stops at 100 objects a picture; nuclei exceed that, so here the limit is 1,000.
     """
     from torchmetrics.detection import MeanAveragePrecision  # slow to import, and only needed here
 
@@ -145,6 +132,15 @@ def average_precision(
         metric.update([prediction], [truth])
     result = metric.compute()
     return {"ap50": max(float(result["map_50"]), 0.0), "ap": max(float(result["map"]), 0.0)}
+
+
+def pieces_and_holes(mask: Array) -> tuple[int, int]:
+    """Connected pieces of a mask `[H, W]`, joined at corners too, and the holes in them; lesson 06 counts them."""
+    from skimage import measure
+
+    foreground = np.asarray(mask) > 0
+    pieces = int(measure.label(foreground, connectivity=2).max())
+    return pieces, pieces - int(measure.euler_number(foreground, connectivity=2))
 
 
 def to_label_map(masks: Array) -> NDArray[np.int32]:

@@ -1,7 +1,4 @@
-"""Figures of the course: one palette, safe for colour-blind readers, outlines beside colours.
-
-Colours follow Okabe and Ito (2008), which differ in lightness too, so a grey print still tells them apart.
-"""
+"""Figures of the course: one palette, safe for colour-blind readers, outlines beside colours."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +13,7 @@ from torch import Tensor
 
 from course_lib.metrics import IGNORE, Array
 
+# after Okabe and Ito (2008); the colours differ in lightness too, so a grey print still tells them apart
 COLOURS = {"background": "#1b1b2f", "nucleus": "#e69f00", "sky": "#8fd0f5", "building": "#77787d", "pole": "#f0e442"}
 COLOURS |= {"road": "#4a4066", "pavement": "#e6dcec", "tree": "#009e73", "sign": "#e69f00", "fence": "#6b3f1a"}
 COLOURS |= {"car": "#0072b2", "pedestrian": "#d55e00", "bicyclist": "#e38fbf"}

@@ -1,8 +1,4 @@
-"""Settings that a lesson and the command line share.
-
-Each has three ways in: an argument (a notebook's parameter cell) wins over the environment, the environment over the
-default.
-"""
+"""Settings: an argument (a notebook's parameter cell) wins over the environment, the environment over the default."""
 
 import difflib
 import os

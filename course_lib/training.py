@@ -59,6 +59,7 @@ def fit(
 
     Interrupting stops, and keeps the best so far. With a `checkpoint`, the same call goes on after the last complete
     epoch, in a new process too, and on a CPU reaches the same weights bit for bit; of a finished run it reads the end.
+    Raises TrainingError: a value is not finite; memory is exhausted; the checkpoint is damaged, or of another run.
 
     Args:
         model: on its device; its weights become channels-last.
@@ -71,8 +72,6 @@ def fit(
         checkpoint: a file, written at the start and after each epoch; name it after all that the result depends on.
         precision: None for float32, or what `fastest_precision` says; a resumed run keeps its checkpoint's.
         step: `(model, batch) -> values to report`, instead of `loss`; it runs `backward` and the optimisers itself.
-
-    Raises TrainingError: a value is not finite; memory is exhausted; the checkpoint is damaged, or of another run.
     """
     if (loss is None) == (step is None) or (step and precision):
         raise InputError("give either a loss or a step of your own", "such a step also chooses its own precision")

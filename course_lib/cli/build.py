@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from course_lib.cli import notebooks
+from course_lib.cli.errors import NotebookError
 from course_lib.cli.notebooks import derive
-from course_lib.errors import NotebookError
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from course_lib.check import restored
-from course_lib.errors import NotebookError
+from course_lib.cli.errors import NotebookError
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from course_lib.cli import notebooks
-from course_lib.errors import NotebookError
+from course_lib.cli.errors import NotebookError
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

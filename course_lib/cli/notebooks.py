@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from course_lib import paths
-from course_lib.errors import NotebookError
+from course_lib.cli.errors import NotebookError
 
 if TYPE_CHECKING:
     from markdown_it.token import Token

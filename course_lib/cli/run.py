@@ -12,7 +12,7 @@ import typer
 
 from course_lib import paths, scoreboard
 from course_lib.cli import notebooks
-from course_lib.errors import NotebookError
+from course_lib.cli.errors import NotebookError
 from course_lib.settings import setting
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from course_lib import paths
-from course_lib.errors import NotebookError
+from course_lib.cli.errors import NotebookError
 
 app = typer.Typer(help="List, verify and train the published weights.", no_args_is_help=True)
 LARGEST = 2_000_000  # bytes a file: a clone of the repository stays small

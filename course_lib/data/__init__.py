@@ -1,7 +1,4 @@
-"""Find a data set, or draw a stand-in, and read it.
-
-`load` is the one way in. Its samples are described at `readers.SegmentationDataset`.
-"""
+"""Find a data set, or draw a stand-in, and read it: `load` is the one way in; `readers` describes its samples."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +12,6 @@ from course_lib.settings import CHOICES
 
 if TYPE_CHECKING:
     from course_lib.data.readers import CourseDataset
-
-__all__ = ["load"]
 
 STAND_INS = {"nuclei": "cells", "cifar10": "shapes", "camvid": "streets", "voc": "streets", "cityscapes": "streets"}
 """The real sets, each with the family of drawn scenes that stands in for it."""
@@ -35,7 +30,7 @@ def load(
     path: str | Path | None = None,
     classes: Sequence[str] | None = None,
 ) -> "CourseDataset":
-    """Load one split of a data set.
+    """Load one split. DataError: the set cannot be had, or a file is wrong; InputError: unknown name, split or task.
 
     Args:
         name: `"nuclei"`, `"camvid"`, `"voc"`, `"cityscapes"` or `"cifar10"`; `"cells"`, `"streets"` or `"shapes"`
@@ -50,8 +45,6 @@ def load(
             keep their own), scenes are drawn at it (by default 128, 128).
         path: for `"folder"`: the folder that holds `images` and `masks`.
         classes: for `"folder"`: the names of the classes, background first.
-
-    Raises DataError: the set cannot be had, or a file in it is wrong; InputError: unknown name, split or task.
     """
     from course_lib.data import readers, store  # they import torch, which `course data list` can do without
 
@@ -78,10 +71,8 @@ def load(
         else:  # a fault in a set that is here stays an error, or a run might train on real and test on drawn pictures
             if name == "cifar10":
                 return readers.cifar10(folder, split, paths.cache_dir() / f"{folder.name}-tensors").spread(count)
-            if name == "nuclei":
-                found = readers.nuclei(folder, split, task, paths.cache_dir() / f"{folder.name}-labels")
-            else:
-                found = getattr(readers, name)(folder, split, task)
+            more = [paths.cache_dir() / f"{folder.name}-labels"] if name == "nuclei" else []
+            found = getattr(readers, name)(folder, split, task, *more)
             found.size = size
             return found.spread(count)
     return readers.drawn(STAND_INS.get(name, name), split, task, name, count, size or readers.SIZE, seed)

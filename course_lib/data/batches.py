@@ -48,7 +48,8 @@ class Batches(_Passes):
     padded with black, their masks with void, so that padding neither rewards nor punishes a model.
 
     Args:
-        dataset: semantic samples `(tv_tensors.Image, tv_tensors.Mask)`.
+        dataset: semantic samples `(tv_tensors.Image, tv_tensors.Mask)`. InputError: there are none, or
+            masks are plain tensors, which v2 transforms would pass through unflipped.
         batch_size: samples a batch; the last batch of a pass may be smaller.
         crop: side of a square crop, or its height and width, in pixels.
         augment: random order, other crops at every pass, half of them mirrored left to right.
@@ -57,8 +58,6 @@ class Batches(_Passes):
             pixels from outside, such as a rotation, needs `fill={Image: 0, Mask: 255, "others": 0}`.
         device: where the data lie and the batches are made.
         seed: the first pass's seed; each further pass differs, and the same seed repeats all of them.
-
-    Raises InputError: a mask is a plain tensor (v2 transforms would pass it through unflipped), or the set is empty.
     """
 
     def __init__(
@@ -105,15 +104,9 @@ class ClassificationBatches(_Passes):
     single GPU, 2024).
 
     Args:
-        dataset: pictures of one size; they are kept on the device as uint8.
-        batch_size: pictures a batch; the last batch of a pass may be smaller.
-        augment: shift and mirror.
+        dataset: pictures of one size; `batch_size`, `device`, `seed` and InputError as for `Batches`.
         sides: side S of the pictures in each pass, such as `[24, 24, 32]`: small ones cost less and are enough to
             begin with (progressive resizing). Further passes, and all by default, keep the pictures' own.
-        device: where the pictures lie and the batches are made.
-        seed: another seed draws other orders, shifts and flips.
-
-    Raises InputError: the set is empty.
     """
 
     SHIFT = 2

@@ -1,6 +1,6 @@
-"""Layouts on disk -> data sets whose samples have torchvision's own shapes.
+"""Layouts on disk -> data sets whose samples have torchvision's own shapes; see `SegmentationDataset`.
 
-A semantic sample is `(image, mask)`, an instance sample `(image, target)`; see `SegmentationDataset`.
+Each reader raises DataError: another layout, no picture of the split, a damaged file; InputError: unknown split.
 """
 
 import hashlib
@@ -25,32 +25,17 @@ from tqdm.auto import tqdm
 
 from course_lib import paths
 from course_lib.data import synthetic
-from course_lib.data.synthetic import CELL_CLASSES, Size
+from course_lib.data.synthetic import CELL_CLASSES, Scene, Size
 from course_lib.errors import DataError, InputError
 from course_lib.metrics import IGNORE, to_masks
 
 SPLITS = ("train", "val", "all")
 TASKS = ("semantic", "instance")
 SIZE = (128, 128)  # height and width of drawn scenes, in pixels
+CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+VOC_CLASSES = ("background", *FCN_ResNet50_Weights.DEFAULT.meta["categories"][1:])
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 Files = Mapping[str, tuple[Path, ...]]  # name -> a picture, its labels and, where there are any, its instances
-
-
-@dataclass(frozen=True)
-class Example:
-    """One picture as arrays, before it becomes a sample."""
-
-    image: NDArray[np.uint8]  # [H, W, 3]
-    mask: NDArray[Any] | None = None  # class ids [H, W], 255 = void; None where only instances are known (class 1)
-    instances: NDArray[Any] | None = None  # label map [H, W], 0 = no instance; None where the data set has no instances
-
-    def resized(self, size: Size) -> Self:
-        """The same at another height and width: the picture smoothed, labels taken from the nearest pixel."""
-
-        def scaled(x: Any, how: Image.Resampling = Image.Resampling.NEAREST) -> Any:
-            return x if x is None else np.array(Image.fromarray(x).resize(size[::-1], how))
-
-        return type(self)(scaled(self.image, Image.Resampling.BILINEAR), scaled(self.mask), scaled(self.instances))
 
 
 @dataclass(repr=False, eq=False)
@@ -77,14 +62,10 @@ class CourseDataset(Dataset, Sized):
 
 @dataclass(repr=False, eq=False)
 class ClassificationDataset(CourseDataset):
-    """Small pictures of one size with a class each, all in memory.
+    """Small pictures, in memory; `dataset[i]` is `(image, label)`: `tv_tensors.Image` uint8 `[3, H, W]`, class id."""
 
-    `dataset[i]` is `(image, label)`: `tv_tensors.Image` uint8 `[3, H, W]` and a class id. `dataset.images`, uint8
-    `[N, 3, H, W]`, and `dataset.labels`, int64 `[N]`, hold all of them.
-    """
-
-    images: Tensor
-    labels: Tensor
+    images: Tensor  # uint8 [N, 3, H, W]: all of one size
+    labels: Tensor  # int64 [N]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -106,7 +87,7 @@ class SegmentationDataset(CourseDataset):
     """
 
     ids: tuple[str, ...]  # a name for each picture
-    read: Callable[[str], Example]  # the picture of an id
+    read: Callable[[str], Scene]  # the picture of an id
     task: str = "semantic"  # or "instance"
     size: Size | None = None  # height and width of all samples; None: each picture's own
 
@@ -121,32 +102,32 @@ class SegmentationDataset(CourseDataset):
         self.ids = tuple(self.ids[i] for i in indices)
 
     def __getitem__(self, index: int) -> tuple[tv_tensors.Image, Any]:
-        example = self.read(self.ids[index])  # past the end, the IndexError of the ids ends a for loop
-        example = example.resized(self.size) if self.size else example
-        image = tv_tensors.Image(torch.from_numpy(example.image).permute(2, 0, 1).contiguous())
+        scene = self.read(self.ids[index])  # past the end, the IndexError of the ids ends a for loop
+        scene = _resized(scene, self.size) if self.size else scene
+        image = tv_tensors.Image(torch.from_numpy(scene.image).permute(2, 0, 1).contiguous())
         if self.task == "semantic":
-            mask = example.mask if example.mask is not None else np.asarray(example.instances) > 0
+            mask = scene.semantic if scene.semantic is not None else np.asarray(scene.instances) > 0
             return image, tv_tensors.Mask(torch.from_numpy(mask.astype(np.int64)))
-        if example.instances is None:
+        if scene.instances is None:
             raise DataError("this data set has no instances", 'load it with task="semantic"')
-        masks = to_masks(example.instances)
-        labels = [1 if example.mask is None else np.bincount(example.mask[mask > 0]).argmax() for mask in masks]
+        masks = to_masks(scene.instances)
+        labels = [1 if scene.semantic is None else np.bincount(scene.semantic[mask > 0]).argmax() for mask in masks]
         # The far edges are exclusive, so that width = x2 - x1 and one pixel is no box of zero area.
         boxes = masks_to_boxes(torch.from_numpy(masks)) + torch.tensor([0, 0, 1, 1])
-        size = example.instances.shape
         return image, {
-            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size, dtype=torch.float32),
+            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=masks.shape[1:], dtype=torch.float32),
             "labels": torch.tensor(labels, dtype=torch.int64),
             "masks": tv_tensors.Mask(torch.from_numpy(masks)),
         }
 
 
-def in_validation(name: str) -> bool:
-    """Whether a picture belongs to the validation split: a fifth of all names, by their SHA-256.
+def _resized(scene: Scene, size: Size) -> Scene:
+    """The same at another height and width: the picture smoothed, labels taken from the nearest pixel."""
 
-    Decided by the name alone, so a subset of a data set never trains on what the whole set validates on.
-    """
-    return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 5 == 0
+    def scaled(x: Any, how: Image.Resampling = Image.Resampling.NEAREST) -> Any:
+        return x if x is None else np.array(Image.fromarray(x).resize(size[::-1], how))
+
+    return Scene(scaled(scene.image, Image.Resampling.BILINEAR), scaled(scene.semantic), scaled(scene.instances))
 
 
 def _parts(split: str, *more: str) -> tuple[str, ...]:
@@ -157,27 +138,30 @@ def _parts(split: str, *more: str) -> tuple[str, ...]:
 
 
 def choose(names: Sequence[str], split: str) -> list[str]:
-    """The sorted `names` that belong to `split`; InputError if that is unknown."""
+    """The sorted `names` that belong to `split`; a fifth, by their SHA-256, validates. InputError: unknown split.
+
+    Decided by the name alone, so a subset of a data set never trains on what the whole set validates on.
+    """
     parts = _parts(split)
-    return [name for name in sorted(names) if ("val" if in_validation(name) else "train") in parts]
+    digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in sorted(names)}
+    return [name for name, digest in digests.items() if ("train" if int(digest, 16) % 5 else "val") in parts]
 
 
 def nuclei(folder: Path, split: str, task: str, labels_cache: Path | None = None) -> SegmentationDataset:
     """Nuclei of the 2018 Data Science Bowl (BBBC038v1): `<id>/images/<id>.png`, `<id>/masks/*.png`.
 
     A picture's masks, one file a nucleus, are merged once into one 16-bit label PNG in `labels_cache`.
-    Raises DataError: the folder has another layout, or a file is damaged.
     """
     ids = [path.name for path in folder.iterdir() if (path / "images").is_dir()]
     if not ids:
         hint = "unpack stage1_train.zip there, or run: course data fetch nuclei"
         raise DataError(f"no folders <id>/images in {folder}", hint)
 
-    def read(name: str) -> Example:
+    def read(name: str) -> Scene:
         image = read_image(folder / name / "images" / f"{name}.png")
         merged = labels_cache / f"{name}.png" if labels_cache else None
         if merged and merged.is_file():
-            return Example(image, instances=np.asarray(_open(merged)))
+            return Scene(image, instances=np.asarray(_open(merged)))
         labels = np.zeros(image.shape[:2], np.uint16)
         for number, file in enumerate(sorted((folder / name / "masks").glob("*.png")), start=1):
             mask = np.asarray(_open(file).convert("L"))
@@ -186,12 +170,9 @@ def nuclei(folder: Path, split: str, task: str, labels_cache: Path | None = None
             labels[mask > 0] = number
         if merged:
             paths.write_atomically(merged, Image.fromarray(labels).save)
-        return Example(image, instances=labels)
+        return Scene(image, instances=labels)
 
     return SegmentationDataset("nuclei", "real", split, CELL_CLASSES, tuple(choose(ids, split)), read, task)
-
-
-CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 def cifar10(folder: Path, split: str, cache: Path) -> ClassificationDataset:
@@ -199,7 +180,6 @@ def cifar10(folder: Path, split: str, cache: Path) -> ClassificationDataset:
 
     Every tenth training picture is for validation: `"train"` 45,000, `"val"` 5,000, `"all"` both, `"test"` 10,000. The
     pictures are decoded once, into uint8 tensors in `cache`.
-    Raises DataError: the folder has another layout; InputError: unknown split.
     """
     part = "test" if _parts(split, "test") == ("test",) else "train"
     file = cache / f"{part}.safetensors"
@@ -258,10 +238,8 @@ def image_folder(folder: Path, split: str, task: str, classes: Sequence[str] = C
         raise DataError(f"no pictures in {roots[0] / 'images'}", f"the course reads {', '.join(PICTURES)}")
     names = list(files) if roots != [folder] else choose(list(files), split)
     if not names:  # of a few pictures, chance may keep none
-        raise DataError(
-            f"none of the {len(files)} pictures in {folder / 'images'} falls to split {split!r}",
-            "choose yourself: put them into train/images and val/images, with masks beside",
-        )
+        message = f"none of the {len(files)} pictures in {folder / 'images'} falls to split {split!r}"
+        raise DataError(message, "choose yourself: put them into train/images and val/images, with masks beside")
     ids = {IGNORE: IGNORE} | {i: i for i in range(len(classes))}
     levels = (np.unique(np.asarray(_open(file[1]))) for file in files.values())
     if len(classes) == 2 and all(set(found) <= {0, 255} for found in levels):
@@ -271,10 +249,7 @@ def image_folder(folder: Path, split: str, task: str, classes: Sequence[str] = C
 
 
 def camvid(folder: Path, split: str, task: str) -> SegmentationDataset:
-    """CamVid in the version of the SegNet tutorial: `train/*.png`, `trainannot/*.png`, likewise `val` and `test`.
-
-    Raises DataError: the folder has another layout, or holds no picture of that split; InputError: unknown split.
-    """
+    """CamVid in the version of the SegNet tutorial: `train/*.png`, `trainannot/*.png`, likewise `val` and `test`."""
     root = next((found.parent for found in folder.glob("**/trainannot")), folder)
     files = [file for part in _parts(split, "test") for file in root.glob(f"{part}/*.png")]
     if not files:
@@ -284,14 +259,8 @@ def camvid(folder: Path, split: str, task: str) -> SegmentationDataset:
     return _labelled(pairs, {11: IGNORE} | {i: i for i in range(11)}, "camvid", split, task, synthetic.STREET_CLASSES)
 
 
-VOC_CLASSES = ("background", *FCN_ResNet50_Weights.DEFAULT.meta["categories"][1:])
-
-
 def voc(folder: Path, split: str, task: str) -> SegmentationDataset:
-    """Pascal VOC 2012 (Everingham et al., 2015), as torchvision reads it: `VOCdevkit/VOC2012`. 255 is its void.
-
-    Raises DataError: the folder has another layout; InputError: unknown split.
-    """
+    """Pascal VOC 2012 (Everingham et al., 2015), as torchvision reads it: `VOCdevkit/VOC2012`. 255 is its void."""
     try:
         part = torchvision.datasets.VOCSegmentation(folder, image_set="".join(_parts(split)))  # all: "trainval"
     except (RuntimeError, OSError) as error:
@@ -304,7 +273,6 @@ def cityscapes(folder: Path, split: str, task: str) -> SegmentationDataset:
     """Cityscapes (Cordts et al., 2016), as torchvision reads it: `leftImg8bit` beside `gtFine`, both unpacked.
 
     Its 34 labels become the 19 classes of the benchmark; all others, such as parked trailers, are void.
-    Raises DataError: the folder has another layout; InputError: unknown split.
     """
     read, pairs = torchvision.datasets.Cityscapes, dict[str, tuple[Path, Path]]()
     for part in _parts(split):  # the labels of the test split are secret
@@ -325,14 +293,14 @@ def _labelled(
     """Pictures with label PNGs; `ids` has the class id of each label, `hint` what to do about another label."""
     table = np.array([ids.get(label, IGNORE) for label in range(max(ids) + 1)], np.uint8)
 
-    def read(key: str) -> Example:
+    def read(key: str) -> Scene:
         picture, *maps = files[key]
         image = read_image(picture)
         labels, *instances = (read_labels(file, image.shape[:2]) for file in maps)
         if stray := sorted(set(np.unique(labels).tolist()) - set(ids)):
             what = f"{maps[0]}: labels {stray}, but the labels known are {', '.join(map(str, sorted(ids)))}"
             raise DataError(what, hint or f"fetch {name} again: course data verify {name}")
-        return Example(image, table[labels], *instances)
+        return Scene(image, table[labels], instances[0] if instances else None)
 
     return SegmentationDataset(name, "real", split, tuple(classes), tuple(sorted(files)), read, task)
 
@@ -341,7 +309,6 @@ def drawn(family: str, split: str, task: str, name: str, count: int | None, size
     """Drawn pictures of a family, `"cells"`, `"streets"` or `"shapes"`; each split and each `seed` has its own.
 
     `name`: what they stand in for; `count`: by default 100 scenes or 4,000 shapes; `size`: height, width of scenes.
-    Raises InputError: unknown split.
     """
     _parts(split, "test")  # is it known?
     seeds = np.random.SeedSequence([seed, (*SPLITS, "test").index(split)])
@@ -351,13 +318,8 @@ def drawn(family: str, split: str, task: str, name: str, count: int | None, size
         return ClassificationDataset(name, "synthetic", split, synthetic.SHAPE_CLASSES, images, labels)
     draw = {"cells": synthetic.draw_cells, "streets": synthetic.draw_streets}[family]
     classes = {"cells": CELL_CLASSES, "streets": synthetic.STREET_CLASSES}[family]
-
-    def read(scene_id: str) -> Example:
-        scene = draw(int(scene_id.rpartition("-")[2]), size)
-        return Example(scene.image, scene.semantic, scene.instances)
-
     ids = tuple(f"{family}-{number}" for number in seeds.generate_state(count or 100))
-    return SegmentationDataset(name, "synthetic", split, classes, ids, read, task)
+    return SegmentationDataset(name, "synthetic", split, classes, ids, lambda i: draw(int(i.split("-")[1]), size), task)
 
 
 def read_image(file: Path) -> NDArray[np.uint8]:

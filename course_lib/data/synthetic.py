@@ -21,6 +21,7 @@ from course_lib.errors import InputError
 ART = tomllib.loads(resources.files("course_lib.data").joinpath("streets.toml").read_text("utf-8"))
 CELL_CLASSES = ("background", "nucleus")
 STREET_CLASSES = tuple(ART["classes"])  # those of CamVid, in its usual order
+SHAPE_CLASSES = ("disk", "ring", "square", "triangle", "cross", "star", "stripes", "checks", "dots", "waves")
 VOID = 255
 
 Floats = NDArray[np.float32]
@@ -30,17 +31,17 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Scene:
-    """One drawn picture and its labels."""
+    """A picture, drawn or read, and its labels."""
 
     image: NDArray[np.uint8]  # [H, W, 3], RGB
-    semantic: NDArray[np.uint8]  # class ids [H, W]; 255 = void
-    instances: NDArray[np.uint16]  # [H, W]; 0 = no instance, else 1..N, and every id of 1..N is visible somewhere
-    variant: str  # "fluorescence", "stained" or "brightfield"; "day", "overcast" or "dusk"
+    semantic: NDArray[np.integer] | None = None  # class ids [H, W], 255 = void; None: instances alone, all of class 1
+    instances: NDArray[np.integer] | None = None  # [H, W], 0 = no instance; None: none known; drawn: 1..N, all visible
+    variant: str = ""  # drawn: "fluorescence", "stained" or "brightfield"; "day", "overcast" or "dusk"
 
     @property
     def boundary(self) -> NDArray[np.bool_]:
         """Bool `[H, W]`: pixels with another class, void included, or another instance among their 4 neighbours."""
-        key = self.instances.astype(np.int32) * 256 + self.semantic
+        key = np.asarray(self.instances, np.int32) * 256 + np.asarray(self.semantic)
         cross = ndimage.generate_binary_structure(2, 1)
         return ndimage.maximum_filter(key, footprint=cross) != ndimage.minimum_filter(key, footprint=cross)
 
@@ -364,20 +365,15 @@ class _Street:
 def draw_streets(seed: int, size: tuple[int, int] = (128, 128)) -> Scene:
     """Draw a street in perspective, in the 11 classes of `STREET_CLASSES`; bins belong to none and are void.
 
-    Cars, pedestrians and bicyclists (rider and bicycle together) have instance ids. The same `seed` (0 or more) and
-    `size` (height, width; 32 pixels or more) give the same scene; others raise InputError.
+    Cars, pedestrians and bicyclists (rider and bicycle together) have instance ids; `seed`, `size` as for `draw_cells`.
     """
     return _Street(_generator(2, seed, size), size).photograph()
-
-
-SHAPE_CLASSES = ("disk", "ring", "square", "triangle", "cross", "star", "stripes", "checks", "dots", "waves")
 
 
 def draw_shapes(seed: int, count: int, side: int = 32) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Draw small pictures of one shape or pattern each: ten classes that stand in for CIFAR-10's.
 
-    Returns:
-        Images, uint8 `[count, 3, side, side]`, and their classes, int64 `[count]`, ids into `SHAPE_CLASSES`.
+    Returns images, uint8 `[count, 3, side, side]`, and their classes, int64 `[count]`, ids into `SHAPE_CLASSES`.
     """
     rng = _generator(3, seed, (side, side))
     labels = rng.integers(0, len(SHAPE_CLASSES), count)

@@ -1,7 +1,4 @@
-"""Fully convolutional networks; lesson 04 makes them from a classifier.
-
-Long, Shelhamer, Darrell: Fully convolutional networks for semantic segmentation, 2015.
-"""
+"""Fully convolutional networks for semantic segmentation (Long, Shelhamer, Darrell, 2015); lesson 04 makes them."""
 
 from typing import Any
 
@@ -21,10 +18,7 @@ class FCN(nn.Module):
     Args:
         backbone: gives the maps, as `Classifier` does: `features(images)` returns them, finest first, and `strides` and
             `widths` hold, for each, the picture's pixels between two of its values and its channels.
-        classes: number of classes.
-        stride: of the finest map that takes part; the backbone's coarsest means no skip connection.
-
-    Raises InputError: the backbone has no map of that stride.
+        stride: of the finest map that takes part (else InputError); the backbone's coarsest means no skip connection.
     """
 
     def __init__(self, backbone: Any, classes: int, stride: int = 4) -> None:

@@ -27,13 +27,9 @@ class UNet(nn.Module):
     has other means than its picture: who predicts tiles replaces it by a `v2.Normalize` with those of the whole.
 
     Args:
-        classes: number of classes.
-        inputs: channels of the pictures.
         channels: of each stage's maps, finest first.
-        skips: `"concatenate"`, `"add"`, or `"none"`.
+        skips: `"concatenate"`, `"add"`, or `"none"`; else InputError.
         stride: of the first layer; 1 works at the picture's own resolution.
-
-    Raises InputError: `skips` is unknown.
     """
 
     def __init__(

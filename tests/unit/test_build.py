@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from typer.testing import CliRunner
 
 from course_lib.cli import app, build, notebooks
-from course_lib.errors import NotebookError
+from course_lib.cli.errors import NotebookError
 
 FACTS = {"minutes_cpu": 10, "minutes_gpu": 2.5, "memory_gb": 1, "summary": "a | b", "prerequisites": []}
 REPO = "someone/lessons"

@@ -12,13 +12,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from scipy import ndimage, stats
+from skimage import measure
 from skimage.filters import threshold_otsu
 from skimage.measure import label
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 
 from course_lib import classical, data, losses, metrics, plots, weights
 from course_lib.models.classifier import Classifier, convolution
 from course_lib.models.fcn import FCN
+from course_lib.models.gan import Generator, PatchDiscriminator
 from course_lib.models.unet import UNet
 
 SOLVED = Path(__file__).parents[2] / "notebooks" / "solutions"
@@ -242,3 +246,40 @@ def test_the_lessons_vgg16_gives_fcn_32s_16s_and_8s(capsys):
     assert "random" in capsys.readouterr().out
     for stride in (32, 16, 8):
         assert FCN(backbone, 21, stride).eval()(torch.rand(1, 3, 40, 50)).shape == (1, 21, 40, 50)
+
+
+@quick
+@given(arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=9)))
+def test_pieces_and_holes(mask):
+    ours = metrics.pieces_and_holes(mask)
+    assert from_lesson("06_gan_segmentation", "pieces_and_holes", measure=measure)(mask) == ours
+    around = np.pad(~mask, 1, constant_values=True)  # what lies outside is one region, and no hole
+    assert ours == (ndimage.label(mask, np.ones((3, 3)))[1], ndimage.label(around)[1] - 1)
+
+
+@quick
+@given(st.integers(2, 12), st.integers(0, 2**32 - 1))
+def test_paired_interval(count, seed):
+    before, after = np.random.default_rng(seed).normal(size=(2, count))
+    by_hand = from_lesson("06_gan_segmentation", "paired_interval", stats=stats)(before, after)
+    assert by_hand == pytest.approx(stats.ttest_rel(after, before).confidence_interval())
+
+
+def test_discriminator_loss():
+    real, fake = torch.randn(2, 7)
+    ours = losses.discriminator(real, fake)
+    assert torch.allclose(from_lesson("06_gan_segmentation", "discriminator_loss")(real, fake), ours)
+
+
+def test_generator_and_discriminator_are_the_lessons():
+    names = {"convolution": convolution, "lesson": SimpleNamespace(device="cpu")}
+    generator_of = from_lesson("06_gan_segmentation", "generator_of", **names)
+    discriminator_of = from_lesson("06_gan_segmentation", "discriminator_of", **names)
+    theirs = generator_of().eval()
+    ours = Generator().eval()
+    ours.load_state_dict(theirs.state_dict())
+    noise = torch.randn(3, 16)
+    assert torch.equal(ours(noise), theirs(noise))
+    theirs, ours = discriminator_of(5, spectral_norm), PatchDiscriminator(5)
+    ours.load_state_dict(theirs.state_dict())
+    assert torch.equal(ours.eval()(x := torch.rand(2, 5, 40, 48)), theirs.eval()(x))

@@ -8,13 +8,15 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from skimage.measure import label
+from scipy.stats import ttest_ind, ttest_rel
+from skimage.measure import euler_number, label
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.functional import binary_cross_entropy_with_logits as entropy
 
 from course_lib import check
+from course_lib.cli.errors import NotebookError
 from course_lib.cli.exercises import Exercise, recorded
-from course_lib.errors import NotebookError
 
 
 def normalised(x, dim=(1, 2), correction=1):
@@ -101,6 +103,16 @@ RIGHT = [
     (check.dice_loss, lambda p, t: 1 - 2 * (p * t).sum() / (p + t).sum()),
     (check.median_frequency, lambda n: (n / n.sum()).median() / (n / n.sum())),
     (check.mirror, lambda x, y: (x[:, :, torch.arange(x.shape[2] - 1, -1, -1)], y.fliplr())),
+    (check.discriminator_loss, lambda r, f: 0.5 * (F.softplus(-r).mean() + F.softplus(f).mean())),
+    (check.discriminator_loss, lambda r, f: (entropy(r, r * 0 + 1) + entropy(f, f * 0)) / 2),
+    (
+        check.pieces_and_holes,
+        lambda m: (
+            label(m, connectivity=2).max(),
+            label(np.pad(~m, 1, constant_values=True), connectivity=1).max() - 1,
+        ),
+    ),
+    (check.paired_interval, lambda b, a: ttest_rel(a, b).confidence_interval()),
 ]
 
 WRONG = [
@@ -231,6 +243,14 @@ WRONG = [
         lambda x, y: sum(a[b < 255].mean() for a, b in zip(x, y, strict=True)) / len(x),
         "one mean over all",
     ),
+    (check.discriminator_loss, lambda r, f: -F.logsigmoid(r).mean() - F.logsigmoid(-f).mean(), "not their sum"),
+    (check.discriminator_loss, lambda r, f: entropy(torch.cat([r, f]), torch.cat([r * 0 + 1, f * 0])), "half and half"),
+    (
+        check.pieces_and_holes,
+        lambda m: (label(m, connectivity=1).max(), label(m, connectivity=1).max() - euler_number(m, 1)),
+        "joined at a corner",
+    ),
+    (check.paired_interval, lambda b, a: ttest_ind(a, b).confidence_interval(), "of each pair first"),
 ]
 
 

@@ -11,7 +11,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from typer.testing import CliRunner
 
 from course_lib.cli import app, build, lint, notebooks
-from course_lib.errors import NotebookError
+from course_lib.cli.errors import NotebookError
 
 FACTS = {"minutes_cpu": 10, "minutes_gpu": 8, "memory_gb": 1, "summary": "a mask", "prerequisites": []}
 STEP = "a = 1\nb = a + 1\nc = b + 1\nd = c + 1\nd"

@@ -216,7 +216,7 @@ def test_all_joins_the_parts_of_an_own_folder(tmp_path):
 
 def test_an_empty_split_of_an_own_folder_says_what_to_do(tmp_path):
     own_masks(tmp_path, [[[0, 1, 0]] * 2])
-    empty = "val" if len(data.load("folder", "all", path=tmp_path)) and not readers.in_validation("0") else "train"
+    empty = "val" if len(data.load("folder", "all", path=tmp_path)) and readers.choose(["0"], "train") else "train"
     with pytest.raises(DataError, match=r"none of the 1 pictures[\s\S]*put them into train/images and val/images"):
         data.load("folder", empty, path=tmp_path)
 

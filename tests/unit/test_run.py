@@ -6,7 +6,8 @@ from typer.testing import CliRunner
 
 from course_lib import scoreboard
 from course_lib.cli import app, notebooks, run
-from course_lib.errors import NotebookError, SettingsError
+from course_lib.cli.errors import NotebookError
+from course_lib.errors import SettingsError
 
 RECORD = dict.fromkeys(("method", "dataset", "split", "profile", "device"), "x") | {"seed": 0, "data": "synthetic"}
 

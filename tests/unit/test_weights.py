@@ -7,8 +7,9 @@ import torch
 import torchvision
 
 from course_lib import data, metrics, weights
+from course_lib.cli.errors import NotebookError
 from course_lib.cli.weights import list_, make
-from course_lib.errors import InputError, NotebookError
+from course_lib.errors import InputError
 from course_lib.models.classifier import Classifier
 from course_lib.training import TrainingError
 

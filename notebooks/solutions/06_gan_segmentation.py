@@ -1,0 +1,148 @@
+"""The exercises of lesson 06: the right answers, and the wrong ones that get advice of their own."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import t
+from skimage import measure
+from torch.nn import functional as F
+
+from course_lib.cli.exercises import Exercise
+
+
+def discriminator_loss() -> Exercise:
+    """Mean of the cross-entropies of true and of made samples, from their logits."""
+    generator = torch.Generator().manual_seed(0)
+    cases = [tuple(3 * torch.randn(2, 6, generator=generator)) for _ in range(3)]
+    cases.append((torch.tensor([-150.0, 50.0]), torch.tensor([155.0])))
+    mistakes = [
+        (
+            lambda r, f: (F.softplus(r).mean() + F.softplus(-f).mean()) / 2,
+            "upside down: that rewards being wrong.",
+        ),
+        (lambda r, f: F.softplus(-r).mean() + F.softplus(f).mean(), "the mean of the two, not their sum."),
+        (lambda r, f: F.softplus(-r).mean(), "made samples count too."),
+        (lambda r, f: F.softplus(f).mean(), "true samples count too."),
+        (
+            lambda r, f: (F.softplus(-r).mean() + F.softplus(-f).mean()) / 2,
+            "made samples are to get a low score.",
+        ),
+        (
+            lambda r, f: (F.softplus(r).mean() + F.softplus(f).mean()) / 2,
+            "true samples are to get a high score.",
+        ),
+        (
+            lambda r, f: (F.softplus(-r.sigmoid()).mean() + F.softplus(f.sigmoid()).mean()) / 2,
+            "softplus takes logits: no sigmoid before it.",
+        ),
+        (
+            lambda r, f: -(r.sigmoid().log().mean() + (1 - f.sigmoid()).log().mean()) / 2,
+            "right in theory, but a sure score makes log(0): softplus does not round it away.",
+        ),
+        (
+            lambda r, f: F.softplus(torch.cat([-r, f])).mean(),
+            "half and half, however many there are of each: the mean of two means.",
+        ),
+        (
+            lambda r, f: (
+                (
+                    F.binary_cross_entropy(r.sigmoid(), torch.ones_like(r))
+                    + F.binary_cross_entropy(f.sigmoid(), torch.zeros_like(f))
+                )
+                / 2
+            ),
+            "PyTorch cuts log(0) off at -100; softplus takes the logit as it is.",
+        ),
+        (lambda r, f: (f.mean() - r.mean()) / 2, "without softplus the scores would run off to infinity."),
+    ]
+    return Exercise(1, lambda r, f: (F.softplus(-r).mean() + F.softplus(f).mean()) / 2, mistakes, cases)
+
+
+def pieces_and_holes() -> Exercise:
+    """Number of pieces and of holes of a mask `[H, W]`, pieces joined at corners."""
+
+    def count(mask: Any, connectivity: int = 2) -> tuple[int, int]:
+        pieces = measure.label(mask, connectivity=connectivity).max()
+        return pieces, pieces - measure.euler_number(mask, connectivity=connectivity)
+
+    ring = np.zeros((9, 9), bool)
+    ring[1:6, 1:6], ring[3, 3], ring[6:8, 6:8] = True, False, True  # touches at a corner
+    rng = np.random.default_rng(0)
+    cases = [
+        (ring,),
+        (np.zeros((4, 4), bool),),
+        (rng.random((12, 12)) < 0.55,),
+        (rng.random((15, 9)) < 0.7,),
+    ]
+    mistakes = [
+        (lambda m: count(m, 1), "pieces joined at a corner are one: connectivity=2."),
+        (
+            lambda m: (count(m)[0], measure.euler_number(m, connectivity=2)),
+            "the Euler number is pieces minus holes: solve for the holes.",
+        ),
+        (lambda m: (count(m)[0], -count(m)[1]), "the sign: holes are pieces minus the Euler number."),
+        (
+            lambda m: (measure.euler_number(m, connectivity=2), count(m)[1]),
+            "the Euler number is not the number of pieces.",
+        ),
+        (lambda m: count(m)[::-1], "pieces first, then holes."),
+        (
+            lambda m: (len(np.unique(measure.label(m, connectivity=2))), count(m)[1]),
+            "the background is no piece.",
+        ),
+        (
+            lambda m: (count(m)[0], measure.label(~m, connectivity=1).max()),
+            "what lies around the pieces is no hole.",
+        ),
+        (
+            lambda m: (count(m)[0], count(m)[0] - measure.euler_number(m, connectivity=1)),
+            "the same connectivity for both: a hole that opens at a corner is closed if corners join.",
+        ),
+    ]
+    return Exercise(2, count, mistakes, cases)
+
+
+def paired_interval() -> Exercise:
+    """Ends of the 95 % interval of the mean of `after - before`."""
+
+    def interval(before: Any, after: Any, ddof: int = 1, share: float = 0.975, root: float = 0.5) -> tuple:
+        d = after - before
+        half = t.ppf(share, len(d) - 1) * d.std(ddof=ddof) / len(d) ** root
+        return d.mean() - half, d.mean() + half
+
+    def with_quantile(before: Any, after: Any, quantile: float) -> tuple:
+        d = after - before
+        half = quantile * d.std(ddof=1) / len(d) ** 0.5
+        return d.mean() - half, d.mean() + half
+
+    def unpaired(before: Any, after: Any) -> tuple:
+        d = after.mean() - before.mean()
+        half = (
+            t.ppf(0.975, len(before) - 1) * ((before.var(ddof=1) + after.var(ddof=1)) / len(before)) ** 0.5
+        )
+        return d - half, d + half
+
+    rng = np.random.default_rng(0)
+    cases = [(before := rng.normal(0.8, 0.05, n), before + rng.normal(0.01, 0.01, n)) for n in (5, 3, 8)]
+    mistakes = [
+        (unpaired, "take the difference of each pair first: what a seed does to both then cancels."),
+        (lambda b, a: interval(a, b), "after minus before: that is the other way round."),
+        (lambda b, a: interval(b, a, 0), "so few values: the deviation with ddof=1."),
+        (lambda b, a: interval(b, a, share=0.95), "2.5 % are left out at each end: t.ppf(0.975, ...)."),
+        (
+            lambda b, a: with_quantile(b, a, 1.96),
+            "1.96 is for many values; with n of them, t.ppf(0.975, n - 1).",
+        ),
+        (
+            lambda b, a: with_quantile(b, a, t.ppf(0.975, len(a))),
+            "n - 1 degrees of freedom: the mean was estimated from the same values.",
+        ),
+        (
+            lambda b, a: interval(b, a, root=0),
+            "that is where single seeds lie; the mean is surer, by the root of n.",
+        ),
+        (lambda b, a: interval(b, a, root=1), "divide by the root of n, not by n."),
+        (lambda b, a: interval(b, a)[::-1], "the lower end first."),
+    ]
+    return Exercise(3, interval, mistakes, cases, atol=1e-6)
