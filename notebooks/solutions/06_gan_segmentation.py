@@ -116,17 +116,16 @@ def paired_interval() -> Exercise:
         half = quantile * d.std(ddof=1) / len(d) ** 0.5
         return d.mean() - half, d.mean() + half
 
-    def unpaired(before: Any, after: Any) -> tuple:
-        d = after.mean() - before.mean()
-        half = (
-            t.ppf(0.975, len(before) - 1) * ((before.var(ddof=1) + after.var(ddof=1)) / len(before)) ** 0.5
-        )
+    def unpaired(before: Any, after: Any, groups: int = 1) -> tuple:
+        d, n = after.mean() - before.mean(), len(before)
+        half = t.ppf(0.975, groups * (n - 1)) * ((before.var(ddof=1) + after.var(ddof=1)) / n) ** 0.5
         return d - half, d + half
 
     rng = np.random.default_rng(0)
     cases = [(before := rng.normal(0.8, 0.05, n), before + rng.normal(0.01, 0.01, n)) for n in (5, 3, 8)]
     mistakes = [
         (unpaired, "take the difference of each pair first: what a seed does to both then cancels."),
+        (lambda b, a: unpaired(b, a, 2), "take the difference of each pair first: they are no two groups."),
         (lambda b, a: interval(a, b), "after minus before: that is the other way round."),
         (lambda b, a: interval(b, a, 0), "so few values: the deviation with ddof=1."),
         (lambda b, a: interval(b, a, share=0.95), "2.5 % are left out at each end: t.ppf(0.975, ...)."),
