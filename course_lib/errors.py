@@ -1,4 +1,6 @@
-"""Errors that read like advice."""
+"""What the course says to people: errors that read like advice, and framed text."""
+
+import textwrap
 
 
 class CourseError(Exception):
@@ -9,8 +11,7 @@ class CourseError(Exception):
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message, self.hint = message, hint
 
     def __str__(self) -> str:
         return f"{self.message}\nWhat to do: {self.hint}" if self.hint else self.message
@@ -26,3 +27,11 @@ class DataError(CourseError):
 
 class InputError(CourseError):
     """A function was given arrays or arguments that it cannot work with."""
+
+
+def box(lines: list[str], width: int = 88) -> str:
+    """`lines` in a frame, wrapped to `width` characters: text, alike in a terminal, in notebooks and in the book."""
+    wrapped = [part for line in lines for part in textwrap.wrap(line, width - 4) or [""]]
+    inner = max(map(len, wrapped))
+    rows = [f"│ {line:<{inner}} │" for line in wrapped]
+    return "\n".join([f"┌{'─' * (inner + 2)}┐", *rows, f"└{'─' * (inner + 2)}┘"])

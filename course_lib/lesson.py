@@ -11,9 +11,8 @@ import psutil
 import torch
 
 from course_lib import data, scoreboard, settings
-from course_lib.cards import box
 from course_lib.data.readers import CourseDataset
-from course_lib.errors import InputError, SettingsError
+from course_lib.errors import InputError, SettingsError, box
 
 T = TypeVar("T")
 

@@ -10,6 +10,7 @@ from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 from skimage.segmentation import find_boundaries, mark_boundaries
 from torch import Tensor
+from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 from course_lib.metrics import IGNORE, Array
 
@@ -53,6 +54,19 @@ def outline(image: Array, labels: Array, colour: str = "#f0e442") -> NDArray[Any
     base = picture(image).astype(np.float64)
     base = base / 255 if base.max() > 1 else base
     return mark_boundaries(base, np.asarray(labels).astype(np.int64), to_rgb(colour), mode="inner")
+
+
+def objects(image: Any, boxes: Any, masks: Any = None, captions: Sequence[str] | None = None) -> NDArray[np.uint8]:
+    """The image uint8 `[3, H, W]` with objects drawn in, each in a colour: `[H, W, 3]`.
+
+    `boxes` `[N, 4]` xyxy as frames, `masks` `[N, H, W]`, not 0 inside, as tints; `captions` beside their frames.
+    """
+    drawn, colours = image.as_subclass(Tensor), [CYCLE[number % len(CYCLE)] for number in range(len(boxes))]
+    if len(boxes) and masks is not None:
+        drawn = draw_segmentation_masks(drawn, masks.as_subclass(Tensor) > 0, alpha=0.5, colors=colours)
+    if len(boxes):
+        drawn = draw_bounding_boxes(drawn, boxes.as_subclass(Tensor), captions, colours)
+    return drawn.permute(1, 2, 0).numpy()
 
 
 def errors(prediction: Array, truth: Array) -> NDArray[np.float64]:

@@ -26,9 +26,7 @@ def write(records: list[dict[str, Any]]) -> None:
 
 def add(record: dict[str, Any]) -> None:
     """Add one record; a newer result of the same kind replaces the older. Safe when several lessons run at once."""
-    file = paths.scoreboard_file()
     same = ("lesson", "method", "dataset", "data", "split", "profile", "device", "seed")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(file.with_suffix(".lock")):
+    with filelock.FileLock(paths.scoreboard_file().with_suffix(".lock")):  # makes the folder, too
         kept = [old for old in read() if any(old[key] != record[key] for key in same)]
         write([*kept, record])

@@ -18,15 +18,17 @@ from course_lib import paths
 from course_lib.errors import InputError
 from course_lib.models.classifier import Classifier
 from course_lib.models.fcn import FCN
+from course_lib.models.mask_rcnn import mask_rcnn
 from course_lib.models.unet import UNet
 from course_lib.training import TrainingError, load_weights, save_weights
 
-MODELS: dict[str, tuple[str, str, Callable[[], nn.Module]]] = {
-    "cifar_cnn": ("03", "real", Classifier),
-    "fcn_streets": ("04", "synthetic", lambda: FCN(Classifier(), 11, 4)),  # CamVid is not for all uses
-    "unet_nuclei": ("05", "real", UNet),
+MODELS: dict[str, tuple[str, str, str, Callable[[], nn.Module]]] = {
+    "cifar_cnn": ("03", "lesson", "real", Classifier),
+    "fcn_streets": ("04", "lesson", "synthetic", lambda: FCN(Classifier(), 11, 4)),  # CamVid is not for all uses
+    "unet_nuclei": ("05", "lesson", "real", UNet),
+    "mask_rcnn_nuclei": ("07", "full", "real", mask_rcnn),
 }
-"""Name -> the lesson that trains it, on which data, and the network it belongs to."""
+"""Name -> the lesson that trains it, in which profile, on which data, and the network it belongs to."""
 
 
 def folder() -> Path:
@@ -36,7 +38,7 @@ def folder() -> Path:
 
 def save(name: str, model: nn.Module, **card: object) -> Path:
     """Keep what a lesson has trained in `build/weights`, with a card such as `accuracy=0.88`; returns the file."""
-    file = paths.build_dir() / "weights" / f"{_known(name)}.safetensors"
+    file = _file(name, own=True)
     save_weights(model, file, **card)
     return file
 
@@ -46,11 +48,10 @@ def load(name: str, *, own: bool = False) -> nn.Module:
 
     Raises InputError: unknown name; TrainingError: the file is missing or damaged, or fits another network.
     """
-    file = (paths.build_dir() / "weights" if own else folder()) / f"{_known(name)}.safetensors"
-    digest = checksum(file)
+    digest = checksum(file := _file(name, own))
     if not own and digest != card(name)["sha256"]:
         raise TrainingError(f"{file} was changed: its SHA-256 is {digest}", "take it from the repository again")
-    model = MODELS[name][2]()
+    model = MODELS[name][3]()
     load_weights(model, file)
     return model.eval().to(memory_format=torch.channels_last)
 
@@ -64,14 +65,13 @@ def pretrained(name: str, download: bool = True) -> Any:
         return torchvision.models.get_model(name, weights="DEFAULT")
     except (OSError, RuntimeError) as error:  # no network; or what came is not what was published
         print(f"{name}: random weights, and so random answers, instead of the published ones: {error}")
-    known = inspect.signature(torchvision.models.get_model_builder(name)).parameters
-    backbone = {"weights_backbone": None} if "weights_backbone" in known else {}
-    return torchvision.models.get_model(name, weights=None, **backbone)
+    options = inspect.signature(torchvision.models.get_model_builder(name)).parameters  # `weights_backbone` may be one
+    return torchvision.models.get_model(name, **{word: None for word in options if word.startswith("weights")})
 
 
 def card(name: str) -> dict[str, str]:
     """What `NAME.json` says of the published weights: data, recipe, scores, date, checksum."""
-    return json.loads((folder() / f"{_known(name)}.json").read_text(encoding="utf-8"))
+    return json.loads(_file(name).with_suffix(".json").read_text(encoding="utf-8"))
 
 
 def checksum(file: Path) -> str:
@@ -81,7 +81,7 @@ def checksum(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _known(name: str) -> str:
+def _file(name: str, own: bool = False) -> Path:
     if name not in MODELS:
         raise InputError(f"no weights are named {name!r}", f"known: {', '.join(MODELS)}")
-    return name
+    return (paths.build_dir() / "weights" if own else folder()) / f"{name}.safetensors"

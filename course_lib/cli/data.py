@@ -17,10 +17,9 @@ Offline = Annotated[bool, typer.Option("--offline", help="Use no network; the sa
 def list_() -> None:
     """List the data sets: size of the download, licence, and where each is now."""
     from course_lib.data import store
-    from course_lib.data.sources import SOURCES
 
     rows = [("NAME", "SIZE", "LICENCE", "TITLE", "WHERE")]
-    for name, entry in SOURCES.items():
+    for name, entry in store.SOURCES.items():
         place = store.unpacked(name) or store.find(name)
         rows.append(
             (name, store.megabytes(entry.size), entry.licence, entry.title, str(place) if place else "not here")
@@ -41,12 +40,11 @@ def fetch(
 ) -> None:
     """Get the archives of data sets: found in a mirror or the cache, else downloaded and checked."""
     from course_lib.data import store
-    from course_lib.data.sources import SOURCES
 
     if not names and not everything:
-        raise DataError("no data set named", f"course data fetch NAME, or --all; known: {', '.join(SOURCES)}")
+        raise DataError("no data set named", f"course data fetch NAME, or --all; known: {', '.join(store.SOURCES)}")
     _each(
-        [name for name in SOURCES if SOURCES[name].urls] if everything else names or [],
+        [name for name, entry in store.SOURCES.items() if entry.urls] if everything else names or [],
         lambda name: f"{name}: {store.fetch(name, to=to, offline=offline or None)}",
     )
     if to:
@@ -57,9 +55,8 @@ def fetch(
 def verify(names: Names = None) -> None:
     """Hash archives again and compare; with no names, all that are here."""
     from course_lib.data import store
-    from course_lib.data.sources import SOURCES
 
-    present = names or [name for name in SOURCES if store.find(name)]
+    present = names or [name for name in store.SOURCES if store.find(name)]
     if not present:
         typer.echo("No data set is here. To get one: course data fetch NAME")
     _each(present, lambda name: f"{name}: ok: {verified(name)}")
@@ -69,15 +66,14 @@ def verified(name: str) -> str:
     """Hash the archive again, compare the unpacked folder; one line says with what. DataError: not here or damaged."""
     from course_lib import paths
     from course_lib.data import store
-    from course_lib.data.sources import source
 
-    known, file = source(name), store.find(name)
+    known, file = store.source(name), store.find(name)
     if not file:
         raise store.missing(known, f"the archive of {name} is not here")
     digest, whose = store.checked(known, file, afresh=True)
     target = paths.cache_dir() / f"{name}-{digest[:8]}"
     if target.is_dir():
-        sizes = {target / member: size for member, size in store.extract(file, None).items()}
+        sizes = {target / member.replace("\\", "/"): size for member, _, size, *_ in store.members(file)}
         if changed := [copy.name for copy, size in sizes.items() if not copy.is_file() or copy.stat().st_size != size]:
             what = f"{target}: {len(changed)} files are missing or changed, such as {changed[0]}"
             raise DataError(what, "delete that folder; the next use unpacks it again")

@@ -29,7 +29,7 @@ def list_() -> None:
 @app.command()
 def make(
     name: Annotated[str, typer.Argument(help="Such as cifar_cnn; `course weights list` names all.")],
-    profile: Annotated[str, typer.Option(help="lesson, or smoke to try the command.")] = "lesson",
+    profile: Annotated[str | None, typer.Option(help="smoke, to try the command.")] = None,
     data: Annotated[str | None, typer.Option(help="real or synthetic, to try the command with other data.")] = None,
 ) -> None:
     """Run the lesson that trains NAME on the CPU, halve the weights' precision, and write them with their card."""
@@ -41,8 +41,9 @@ def make(
     if name not in weights.MODELS:
         raise NotebookError(f"no weights are named {name!r}", f"known: {', '.join(weights.MODELS)}")
     os.environ["COURSE_SEED"] = "0"
-    lesson, usual, build = weights.MODELS[name]
-    run([lesson], profile=profile, data=data or usual, device="cpu")
+    lesson, *usual, build = weights.MODELS[name]
+    chosen = [profile or usual[0], data or usual[1]]
+    run([lesson], profile=chosen[0], data=chosen[1], device="cpu")
     file = paths.build_dir() / "weights" / f"{name}.safetensors"
     facts = training.load_weights(build(), file)
     tensors = safetensors.torch.load_file(file)
@@ -51,7 +52,7 @@ def make(
     if (size := sum(tensor.nbytes for tensor in halves.values())) > LARGEST:
         raise NotebookError(f"{name} would have {size:,} bytes", f"at most {LARGEST:,} are published")
     training.save_weights(halves, target)
-    command = f"course weights make {name}" + ("" if (profile, data or usual) == ("lesson", usual) else " (shortened)")
+    command = f"course weights make {name}" + ("" if chosen == usual else " (shortened)")
     facts |= {"date": str(datetime.datetime.now(datetime.UTC).date()), "command": command}
     facts |= {"bytes": str(target.stat().st_size), "sha256": weights.checksum(target)}
     target.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")

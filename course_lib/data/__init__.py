@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from course_lib import paths
-from course_lib.cards import box
-from course_lib.data.sources import source
-from course_lib.errors import DataError, InputError
+from course_lib.errors import DataError, InputError, box
 from course_lib.settings import CHOICES
 
 if TYPE_CHECKING:
     from course_lib.data.readers import CourseDataset
 
-STAND_INS = {"nuclei": "cells", "cifar10": "shapes", "camvid": "streets", "voc": "streets", "cityscapes": "streets"}
+STAND_INS = {"nuclei": "cells", "cifar10": "shapes"}
+STAND_INS |= dict.fromkeys(("camvid", "voc", "cityscapes", "pennfudan", "coco"), "streets")
 """The real sets, each with the family of drawn scenes that stands in for it."""
 NAMES = (*STAND_INS, "cells", "streets", "shapes", "folder")
 
@@ -33,8 +32,8 @@ def load(
     """Load one split. DataError: the set cannot be had, or a file is wrong; InputError: unknown name, split or task.
 
     Args:
-        name: `"nuclei"`, `"camvid"`, `"voc"`, `"cityscapes"` or `"cifar10"`; `"cells"`, `"streets"` or `"shapes"`
-            (always drawn); `"folder"` (your own, see `path`).
+        name: `"nuclei"`, `"pennfudan"`, `"camvid"`, `"voc"`, `"coco"`, `"cityscapes"` or `"cifar10"`;
+            `"cells"`, `"streets"` or `"shapes"` (always drawn); `"folder"` (your own, see `path`).
         split: `"train"`, `"val"` or `"all"`; for CIFAR-10 and CamVid `"test"` too.
         task: `"semantic"` or `"instance"`; decides what a sample holds, except where a picture has one class.
         mode: `"real"`: the real set or an error. `"synthetic"`: its drawn stand-in. `"auto"`: the real set if a mirror,
@@ -64,7 +63,8 @@ def load(
         except DataError as error:
             if mode == "real":
                 raise
-            how = source(name).by_hand or f"course data fetch {name}   (or set COURSE_DATA_DIR to a folder that has it)"
+            how = f"course data fetch {name}   (or set COURSE_DATA_DIR to a folder that has it)"
+            how = store.source(name).by_hand or how
             here = f"The data set {name!r} is not here, so this run uses its drawn stand-in ({STAND_INS[name]})."
             simpler = "Drawn pictures are simpler than real ones: the lesson works the same, its numbers differ."
             print(box([here, simpler, f"To get the real set: {how}", "Why not:", *error.message.splitlines()]))

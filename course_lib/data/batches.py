@@ -14,9 +14,9 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from course_lib.data.readers import ClassificationDataset
+from course_lib.data.readers import ClassificationDataset, detection_target
 from course_lib.errors import InputError
-from course_lib.metrics import IGNORE
+from course_lib.metrics import IGNORE, to_label_map
 
 
 class _Passes:
@@ -43,13 +43,17 @@ class _Passes:
 class Batches(_Passes):
     """Iterate over `(images, masks)`: float32 `[B, 3, H, W]` in 0..1 and int64 `[B, H, W]`, void = 255.
 
+    Of a data set of instances, over `(images, targets)`: a list of B detection dicts, as `readers.detection_target`
+    makes them of what a crop shows, without objects of fewer than 16 pixels, and without crowds.
+
     Each sample is cropped at a random place; with `augment` it is also mirrored at random, image and mask alike.
     Without, the order is the data set's and every pass repeats the same crops. Pictures smaller than the crop are
     padded with black, their masks with void, so that padding neither rewards nor punishes a model.
 
     Args:
-        dataset: semantic samples `(tv_tensors.Image, tv_tensors.Mask)`. InputError: there are none, or
-            masks are plain tensors, which v2 transforms would pass through unflipped.
+        dataset: samples `(tv_tensors.Image, tv_tensors.Mask)`, or `(tv_tensors.Image, detection dict)` whose masks do
+            not overlap. InputError: there are none, or masks are plain tensors, which v2 transforms would pass through
+            unflipped.
         batch_size: samples a batch; the last batch of a pass may be smaller.
         crop: side of a square crop, or its height and width, in pixels.
         augment: random order, other crops at every pass, half of them mirrored left to right.
@@ -72,17 +76,20 @@ class Batches(_Passes):
         seed: int = 0,
     ) -> None:
         super().__init__(len(dataset), batch_size, augment, seed)  # type: ignore[arg-type]
-        self._samples, self._device = [], torch.device(device)
+        self._samples, self._labels, self._device = list[Any](), list[Tensor](), torch.device(device)
         for image, mask in (dataset[i] for i in range(self.count)):
+            if isinstance(mask, dict):  # one label map needs far less memory than many masks
+                keep = mask.get("iscrowd", torch.zeros_like(mask["labels"])) == 0
+                self._labels.append(mask["labels"][keep].to(device))
+                mask = tv_tensors.Mask(to_label_map(mask["masks"][keep]))
             if not isinstance(mask, tv_tensors.Mask):
-                advice = 'load with task="semantic", or wrap them: a plain tensor is not flipped with its image'
-                raise InputError("masks must be tv_tensors.Mask", advice)
-            self._samples.append((image.to(device), mask.to(device, torch.uint8)))
-        fill = {tv_tensors.Image: 0, tv_tensors.Mask: IGNORE, "others": 0}
+                raise InputError("masks must be tv_tensors.Mask", "wrap them: a plain tensor is not flipped")
+            self._samples.append((image.to(device), mask.to(device, torch.int32 if self._labels else torch.uint8)))
+        fill = {tv_tensors.Image: 0, tv_tensors.Mask: 0 if self._labels else IGNORE, "others": 0}
         flip, more = [v2.RandomHorizontalFlip()] if augment else [], [transform] if transform else []
         self._transform = v2.Compose([v2.RandomCrop(crop, pad_if_needed=True, fill=fill), *flip, *more])
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
         generator, parts = self._pass(shuffle=self.augment)
         for part in parts:
             gpus = [self._device] if self._device.type == "cuda" else []
@@ -92,7 +99,14 @@ class Batches(_Passes):
                     each.manual_seed(number)
                 chosen = [self._transform(*self._samples[i]) for i in part.tolist()]
             images, masks = (torch.stack(layer).as_subclass(Tensor) for layer in zip(*chosen, strict=True))
-            yield v2.functional.to_dtype(images, torch.float32, scale=True), masks.long()
+            targets = [self._target(*each) for each in zip(masks, part.tolist(), strict=True)] if self._labels else None
+            yield v2.functional.to_dtype(images, torch.float32, scale=True), targets or masks.long()
+
+    def _target(self, numbers: Tensor, index: int) -> dict[str, Tensor]:
+        """The objects that a crop of a label map shows."""
+        seen = numbers.unique()
+        seen = seen[seen > 0]
+        return detection_target(numbers == seen[:, None, None], self._labels[index][seen.long() - 1], min_area=16)
 
 
 class ClassificationBatches(_Passes):

@@ -14,6 +14,7 @@ import numpy as np
 import safetensors.torch
 import torch
 import torchvision
+from faster_coco_eval import COCO
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -83,7 +84,8 @@ class SegmentationDataset(CourseDataset):
 
     `dataset[i]` is, for `task="semantic"`, `(image, mask)`: `tv_tensors.Image` uint8 `[3, H, W]` and
     `tv_tensors.Mask` int64 `[H, W]` (class ids, 255 = void); for `task="instance"`, `(image, target)` with
-    torchvision's detection dict: `boxes` float32 `[N, 4]` xyxy, `labels` int64 `[N]`, `masks` uint8 `[N, H, W]`.
+    torchvision's detection dict: `boxes` float32 `[N, 4]` xyxy, `labels` int64 `[N]`, `masks` uint8 `[N, H, W]`;
+    of COCO also `iscrowd` int64 `[N]`: 1 where one mask covers a crowd of objects.
     """
 
     ids: tuple[str, ...]  # a name for each picture
@@ -108,17 +110,35 @@ class SegmentationDataset(CourseDataset):
         if self.task == "semantic":
             mask = scene.semantic if scene.semantic is not None else np.asarray(scene.instances) > 0
             return image, tv_tensors.Mask(torch.from_numpy(mask.astype(np.int64)))
+        if scene.objects is not None:
+            masks, labels, crowds = scene.objects
+            return image, detection_target(masks, labels, iscrowd=crowds)
         if scene.instances is None:
             raise DataError("this data set has no instances", 'load it with task="semantic"')
         masks = to_masks(scene.instances)
-        labels = [1 if scene.semantic is None else np.bincount(scene.semantic[mask > 0]).argmax() for mask in masks]
-        # The far edges are exclusive, so that width = x2 - x1 and one pixel is no box of zero area.
-        boxes = masks_to_boxes(torch.from_numpy(masks)) + torch.tensor([0, 0, 1, 1])
-        return image, {
-            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=masks.shape[1:], dtype=torch.float32),
-            "labels": torch.tensor(labels, dtype=torch.int64),
-            "masks": tv_tensors.Mask(torch.from_numpy(masks)),
-        }
+        semantic = scene.semantic
+        labels = [1 if semantic is None else int(np.bincount(semantic[mask > 0]).argmax()) for mask in masks]
+        return image, detection_target(masks, labels)
+
+
+def detection_target(masks: Any, labels: Any, min_area: int = 1, **more: Any) -> dict[str, Tensor]:
+    """Torchvision's dict of masks `[N, H, W]`, 0 or 1, labels `[N]`, and what else there is of each object, `[N]`.
+
+    Objects with fewer than `min_area` pixels are left out. The boxes' far edges are exclusive, so that a width is
+    x2 - x1 and one pixel is no box of zero area, which torchvision's detectors refuse.
+    """
+    masks = torch.as_tensor(masks, dtype=torch.uint8)
+    keep = masks.flatten(1).sum(1) >= min_area
+    masks, more = masks[keep], {"labels": labels} | more
+    boxes = masks_to_boxes(masks) + torch.tensor([0, 0, 1, 1], device=masks.device)
+    size = tuple(masks.shape[1:])
+    return {
+        "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size, dtype=torch.float32),
+        "masks": tv_tensors.Mask(masks),
+        **{
+            name: torch.as_tensor(values, dtype=torch.int64, device=masks.device)[keep] for name, values in more.items()
+        },
+    }
 
 
 def _resized(scene: Scene, size: Size) -> Scene:
@@ -127,7 +147,12 @@ def _resized(scene: Scene, size: Size) -> Scene:
     def scaled(x: Any, how: Image.Resampling = Image.Resampling.NEAREST) -> Any:
         return x if x is None else np.array(Image.fromarray(x).resize(size[::-1], how))
 
-    return Scene(scaled(scene.image, Image.Resampling.BILINEAR), scaled(scene.semantic), scaled(scene.instances))
+    objects = scene.objects
+    if objects is not None:
+        masks = [scaled(mask) for mask in objects[0]]
+        objects = (np.stack(masks) if masks else np.zeros((0, *size), np.uint8), *objects[1:])
+    image = scaled(scene.image, Image.Resampling.BILINEAR)
+    return Scene(image, scaled(scene.semantic), scaled(scene.instances), objects=objects)
 
 
 def _parts(split: str, *more: str) -> tuple[str, ...]:
@@ -285,6 +310,51 @@ def cityscapes(folder: Path, split: str, task: str) -> SegmentationDataset:
     evaluated = [label for label in read.classes if 0 <= label.train_id < IGNORE]
     ids = dict.fromkeys(range(34), IGNORE) | {label.id: label.train_id for label in evaluated}
     return _labelled(pairs, ids, "cityscapes", split, task, [label.name for label in evaluated])
+
+
+def pennfudan(folder: Path, split: str, task: str) -> SegmentationDataset:
+    """Penn-Fudan pedestrians (Wang et al., 2007): `PNGImages/NAME.png`; `PedMasks/NAME_mask.png` counts people."""
+    files = {file.stem: file for file in folder.glob("**/PNGImages/*.png")}
+    if not files:
+        raise DataError(f"no folder PNGImages in {folder}", "fetch it: course data fetch pennfudan")
+    masks = {name: files[name].parents[1] / "PedMasks" / f"{name}_mask.png" for name in choose(list(files), split)}
+    ids = {0: 0} | dict.fromkeys(range(1, 255), 1)
+    groups = {name: (files[name], mask, mask) for name, mask in masks.items()}
+    return _labelled(groups, ids, "pennfudan", split, task, ("background", "pedestrian"))
+
+
+def coco(folder: Path, split: str, task: str) -> SegmentationDataset:
+    """COCO (Lin et al., 2014): `annotations/instances_train2017.json` beside `train2017/`, and likewise `val2017`.
+
+    Outlines are polygons or runs of pixels. Objects may overlap: as instances each has its own mask; of semantic masks
+    the smaller object takes the pixel. A crowd, one mask over many objects, is void there.
+    """
+    pictures: dict[str, tuple[COCO, dict]] = {}
+    for part in _parts(split):
+        file = folder / "annotations" / f"instances_{part}2017.json"
+        try:
+            index = COCO(file)
+            pictures |= {f"{part}2017/{image['file_name']}": (index, image) for image in index.dataset["images"]}
+        except (OSError, ValueError, KeyError) as error:
+            hint = "unpack train2017.zip, val2017.zip and annotations_trainval2017.zip into one folder"
+            raise DataError(f"{file} holds no annotations of COCO: {error!r}", hint) from error
+    categories = sorted(index.dataset["categories"], key=lambda category: category["id"])
+    ids = {category["id"]: number for number, category in enumerate(categories, start=1)}  # 80, numbered up to 90
+
+    def read(name: str) -> Scene:
+        index, image = pictures[name]
+        found = sorted(index.imgToAnns[image["id"]], key=lambda annotation: -annotation["area"])
+        labels = [ids[annotation["category_id"]] for annotation in found]
+        crowds = [annotation.get("iscrowd", 0) for annotation in found]
+        masks = np.zeros((len(found), image["height"], image["width"]), np.uint8)
+        semantic = np.zeros(masks.shape[1:], np.uint8)
+        for mask, annotation, label, crowd in zip(masks, found, labels, crowds, strict=True):
+            mask[:] = index.annToMask(annotation)
+            semantic[mask > 0] = IGNORE if crowd else label
+        return Scene(read_image(folder / name), semantic, objects=(masks, labels, crowds))
+
+    classes = ("background", *(category["name"] for category in categories))
+    return SegmentationDataset("coco", "real", split, classes, tuple(sorted(pictures)), read, task)
 
 
 def _labelled(

@@ -1,4 +1,4 @@
-"""Find the archive of a data set, or download it; check it; unpack it.
+"""The data sets of `sources.toml`: find an archive, or download it; check it; unpack it.
 
 The order: a mirror named by `COURSE_DATA_DIR`, the cache, the publisher's URLs. Nothing gets its final name before it
 is whole and checked. A lock per data set lets several processes ask at once.
@@ -15,8 +15,10 @@ import stat
 import sys
 import tarfile
 import time
+import tomllib
 import zipfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,6 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from course_lib import paths
-from course_lib.data.sources import Source, source
 from course_lib.errors import DataError
 
 TRIES, BACKOFF = 3, 1.0  # for each URL; seconds before its second try, doubled before each further one
@@ -45,12 +46,40 @@ NETWORK = (  # words in an error of requests, whose texts fill a screen; what th
 ADVICE = "interrupt once (Ctrl-C, or the stop button) for another source, twice to stop; what is here is kept"
 
 
+@dataclass(frozen=True)
+class Source:
+    """One data set as its publisher offers it."""
+
+    name: str
+    title: str
+    archive: str  # its name in the cache and in a mirror
+    urls: Sequence[str]  # asked in this order
+    size: int  # bytes of that archive; a round number where the publisher does not say
+    licence: str
+    citation: str
+    homepage: str  # where a person finds the download
+    checksum: str | None = None  # "sha256:..." or "md5:..."; None: recorded at the first download, checked after
+    alternatives: Sequence[str] = ()  # archives that a mirror may hold instead: a part, or another layout
+    by_hand: str = ""  # how to get it, where placing one file does not do
+
+
+_TABLE = tomllib.loads(Path(__file__).with_name("sources.toml").read_text("utf-8"))
+SOURCES = {name: Source(name, **entry) for name, entry in _TABLE.items()}
+
+
 class _Failure(Exception):
     """One URL or one archive is no good; for a URL, that counts as `cost` of its `TRIES`."""
 
     def __init__(self, reason: str, cost: float = inf) -> None:
         super().__init__(reason)
         self.cost = cost
+
+
+def source(name: str) -> Source:
+    """The data set called `name`. Raises DataError, with the known names, if there is none."""
+    if name not in SOURCES:
+        raise DataError(f"no data set named {name!r}", f"known: {', '.join(SOURCES)}")
+    return SOURCES[name]
 
 
 def find(name: str, *places: Path) -> Path | None:
@@ -85,7 +114,7 @@ def fetch(name: str, to: Path | None = None, offline: bool | None = None) -> Pat
     if not found and (paths.offline() if offline is None else offline):
         raise missing(known, f"{name} is not here, and downloads are off")
     with _writing(known, where) as fresh:
-        have = find(name, *places) or _download(known, where / known.archive)
+        have = find(name, *places) or _download(known, where)
         file, (digest, _) = where / have.name, checked(known, have)
         if file != have:
             shutil.copyfile(have, fresh).replace(file)
@@ -168,14 +197,13 @@ def checked(known: Source, file: Path, afresh: bool = False) -> tuple[str, str]:
     return records[key][2], whose or "recorded now, at first use"
 
 
-def _download(known: Source, final: Path) -> Path:
+def _download(known: Source, where: Path) -> Path:
     """Ask one URL after the other; the pieces gather in `ARCHIVE.part`, which a later call or another URL continues."""
     # not with pooch, which begins a broken download anew, knows one URL per file and takes no lock
-    part, failures, interrupted = final.with_name(final.name + ".part"), "", -inf
+    part, failures, interrupted = where / f"{known.archive}.part", "", -inf
     speeds = dict.fromkeys(known.urls, inf)  # bytes per second: an untried URL may be as fast as any
     tries = dict.fromkeys(known.urls, 0.0)
-    listed = f"as recorded in {final.parent / SUMS}"
-    claims = {"as published": known.checksum, listed: _sums(final.parent).get(final.name)}
+    claims = {"as published": known.checksum, f"as recorded in {where / SUMS}": _sums(where).get(known.archive)}
     while speeds:
         url, resumed = max(speeds, key=speeds.__getitem__), None  # the first of equals
         try:
@@ -183,7 +211,7 @@ def _download(known: Source, final: Path) -> Path:
             resumed = _receive(known, url, part, speeds)
             if not _compared(part, "sent a wrong file", claims):
                 extract(part, None)
-            return part.replace(final)
+            return part.replace(where / known.archive)
         except KeyboardInterrupt:
             if len(speeds) == 1 or time.monotonic() - interrupted < STOP_WITHIN:
                 raise
@@ -248,7 +276,7 @@ def _receive(known: Source, url: str, part: Path, speeds: dict[str, float]) -> b
     return resumed
 
 
-def _members(archive: Path) -> Generator[tuple[str, bool, int, Callable[[Any], Any], Any], None, None]:
+def members(archive: Path) -> Generator[tuple[str, bool, int, Callable[[Any], Any], Any], None, None]:
     """Of all in a zip or tar archive but folders: name, whether it is a plain file, size, and how to open it."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as bundle:
@@ -267,13 +295,12 @@ def _members(archive: Path) -> Generator[tuple[str, bool, int, Callable[[Any], A
         raise _Failure("it is no zip or tar archive, or only a part of one")
 
 
-def extract(archive: Path, into: Path | None) -> dict[str, int]:
-    """Unpack into a folder, or only read through; returns relative path -> size. Zip and tar obey the same rules."""
+def extract(archive: Path, into: Path | None) -> None:
+    """Unpack into a folder, or only read through. Zip and tar obey the same rules."""
     allowed = left = BOMB_FACTOR * archive.stat().st_size + BOMB_FLOOR
-    sizes = {}
     try:
-        with contextlib.closing(_members(archive)) as members:
-            for count, (name, plain, size, opener, member) in enumerate(members, start=1):
+        with contextlib.closing(members(archive)) as found:
+            for count, (name, plain, size, opener, member) in enumerate(found, start=1):
                 parts = name.replace("\\", "/").split("/")
                 if not plain:
                     raise _Failure(f"it holds {name!r}, a link or a device")
@@ -288,20 +315,17 @@ def extract(archive: Path, into: Path | None) -> dict[str, int]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with opener(member) as stream, target.open("wb") as out:
                     shutil.copyfileobj(stream, out)
-                sizes["/".join(parts)] = size
     except Exception as error:  # damage comes as errors of a dozen kinds
         if isinstance(error, _Failure) or getattr(error, "errno", None) not in ODD:
             raise
         raise _Failure(f"it is damaged or cannot be read ({error})") from error
-    return sizes
 
 
 @contextlib.contextmanager
 def _writing(known: Source, where: Path) -> Generator[Path, None, None]:
     """One process at a time writes into a folder, at first under the name that this yields; errors become advice."""
     try:
-        where.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(where / f".{known.name}.lock")
+        lock = FileLock(where / f".{known.name}.lock")  # makes the folder, too
         try:
             held = lock.acquire(timeout=1)
         except Timeout:

@@ -37,6 +37,7 @@ class Scene:
     semantic: NDArray[np.integer] | None = None  # class ids [H, W], 255 = void; None: instances alone, all of class 1
     instances: NDArray[np.integer] | None = None  # [H, W], 0 = no instance; None: none known; drawn: 1..N, all visible
     variant: str = ""  # drawn: "fluorescence", "stained" or "brightfield"; "day", "overcast" or "dusk"
+    objects: tuple[NDArray[np.uint8], list[int], list[int]] | None = None  # where they overlap: see `readers.coco`
 
     @property
     def boundary(self) -> NDArray[np.bool_]:

@@ -22,7 +22,7 @@ import pytest
 
 from course_lib import paths
 from course_lib.data import store
-from course_lib.data.sources import SOURCES, Source
+from course_lib.data.store import SOURCES, Source
 from course_lib.errors import DataError
 
 Server = Any  # the one of conftest.py
@@ -575,8 +575,8 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 from course_lib import paths
-from course_lib.data import sources, store
-sources.SOURCES["tiny"] = sources.Source(**json.loads(sys.argv[2]))
+from course_lib.data import store
+store.SOURCES["tiny"] = store.Source(**json.loads(sys.argv[2]))
 paths.cache_dir = lambda: Path(sys.argv[1])
 print(store.folder("tiny"))
 """

@@ -47,6 +47,51 @@ def test_image_and_mask_stay_aligned_and_padding_is_void(augment):
     assert sorted(sizes)[-2] == 0
 
 
+class Numbered:
+    """One picture whose objects have the brightness 10 times their number; the last of them is a crowd."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        numbers = torch.zeros(60, 60, dtype=torch.int64)
+        for number, (top, left) in enumerate([(2, 2), (20, 5), (3, 40), (45, 45), (30, 30)], start=1):
+            numbers[top : top + 9, left : left + 12] = number
+        masks = tv_tensors.Mask((numbers == torch.arange(1, 6)[:, None, None]).to(torch.uint8))
+        crowd = torch.tensor([0, 0, 0, 0, 1])
+        target = {"masks": masks, "labels": torch.tensor([1, 2, 1, 2, 1]), "iscrowd": crowd}
+        return tv_tensors.Image((10 * numbers).to(torch.uint8).expand(3, -1, -1)), target
+
+
+def test_instances_move_with_their_picture_and_crowds_stay_out():
+    batches = Batches(Numbered(), 1, crop=40, transform=v2.RandomVerticalFlip())
+    seen = set()
+    for _ in range(20):
+        [(images, [target])] = batches
+        assert {name: value.dtype for name, value in target.items()} == {
+            "boxes": torch.float32,
+            "labels": torch.int64,
+            "masks": torch.uint8,
+        }
+        for box, label, mask in zip(*(target[name] for name in ("boxes", "labels", "masks")), strict=True):
+            [brightness] = (images[0, 0][mask > 0] * 255).round().unique().tolist()
+            number = int(brightness / 10)
+            assert label == 2 - number % 2
+            assert number < 5, "the crowd is no object"
+            assert mask.sum() >= 16
+            left, top, right, bottom = box.int().tolist()
+            assert mask[top:bottom, left:right].all(), "the objects are rectangles: their box is full"
+            assert mask.sum() == (right - left) * (bottom - top)
+            seen.add(number)
+    assert seen == {1, 2, 3, 4}
+
+
+def test_padding_holds_no_objects():
+    images, [target] = next(iter(Batches(Numbered(), 1, crop=80, augment=False)))
+    assert images.shape == (1, 3, 80, 80)
+    assert len(target["boxes"]) == 4
+
+
 def test_same_seed_same_batches():
     dataset = data.load("cells", count=5)
     first, second = passes(Batches(dataset, 2, crop=64, seed=1), 2)

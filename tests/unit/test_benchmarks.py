@@ -20,6 +20,8 @@ def verify(result):
             assert all(0 <= score <= 1 for score in scores)
         seconds = [at for at, _ in entry["curve"]]
         assert seconds == sorted(seconds)
+        if not seconds:  # a measurement without curves
+            continue
         drawn = next(name for name in ("accuracy", "image_iou", "mean_iou") if name in entry["metrics"])
         assert entry["curve"][-1] == [entry["train_seconds"][0], entry["metrics"][drawn][0]]
 
@@ -112,3 +114,23 @@ def test_adversarial_in_short(tmp_path):
         for name, row in compared.items():
             assert row["low"] <= row["difference"] <= row["high"], name
     assert (tmp_path / "adversarial.png").stat().st_size > 10_000
+
+
+def test_instances_in_short(tmp_path):
+    options = ["--seeds", "1", "--data", "synthetic", "--count", "2", "--seconds", "0.01", "--out", tmp_path]
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "instances.py", *options], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "instances.json").read_text(encoding="utf-8"))
+    verify(result)
+    names = [entry["name"] for entry in result["entries"]]
+    assert names == ["Otsu + watershed", "U-Net + watershed", "Mask R-CNN (lesson 07)", "torchvision's default"]
+    for entry in result["entries"]:
+        assert set(entry["metrics"]) == {"dsb", "ap50", "ap", "box_ap50", "box_ap"}
+        assert entry["images_per_second"][0] > 0
+        assert entry["peak_mb"][0] > 100
+    otsu, *learned = result["entries"]
+    assert otsu["parameters"] == [0]
+    assert learned[1]["parameters"][0] < 1_000_000 < 40_000_000 < learned[2]["parameters"][0]
+    assert (tmp_path / "instances.png").stat().st_size > 10_000

@@ -18,8 +18,13 @@ from skimage.filters import threshold_otsu
 from skimage.measure import label
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
+from torchvision import ops
+from torchvision.models.detection import roi_heads
+from torchvision.models.detection._utils import BoxCoder, Matcher
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from course_lib import classical, data, losses, metrics, plots, weights
+from course_lib.models import mask_rcnn
 from course_lib.models.classifier import Classifier, convolution
 from course_lib.models.fcn import FCN
 from course_lib.models.gan import Generator, PatchDiscriminator
@@ -283,3 +288,108 @@ def test_generator_and_discriminator_are_the_lessons():
     theirs, ours = discriminator_of(5, spectral_norm), PatchDiscriminator(5)
     ours.load_state_dict(theirs.state_dict())
     assert torch.equal(ours.eval()(x := torch.rand(2, 5, 40, 48)), theirs.eval()(x))
+
+
+DETECTOR = "07_mask_rcnn"
+seeds = st.integers(0, 2**32 - 1)
+
+
+def boxes_of(count, seed):
+    """Random boxes [count, 4] in a picture of 96 x 96, at whole pixels now and then."""
+    generator = torch.Generator().manual_seed(seed)
+    corner, extent = torch.rand(2, count, 2, generator=generator)
+    found = torch.cat([60 * corner, 60 * corner + 1 + 35 * extent], 1)
+    return found.round() if seed % 3 == 0 else found
+
+
+@quick
+@given(seeds)
+def test_box_iou(seed):
+    a, b = boxes_of(7, seed), boxes_of(5, seed + 1)
+    assert torch.allclose(from_lesson(DETECTOR, "box_iou")(a, b), ops.box_iou(a, b), atol=1e-6)
+
+
+@quick
+@given(seeds)
+def test_deltas(seed):
+    anchors, boxes = boxes_of(6, seed), boxes_of(6, seed + 1)
+    deltas = from_lesson(DETECTOR, "encode")(anchors, boxes)
+    assert torch.allclose(deltas, BoxCoder((1.0,) * 4).encode_single(boxes, anchors), atol=1e-5)
+    assert torch.allclose(from_lesson(DETECTOR, "decode")(anchors, deltas), boxes, atol=1e-3)
+
+
+@quick
+@given(seeds, st.floats(0.05, 0.9))
+def test_nms(seed, threshold):
+    boxes, scores = boxes_of(25, seed), torch.rand(25, generator=torch.Generator().manual_seed(seed))
+    ours = from_lesson(DETECTOR, "nms", ops=ops)(boxes, scores, threshold)
+    assert ours.tolist() == ops.nms(boxes, scores, threshold).tolist()
+
+
+def test_anchors_are_torchvisions():
+    grid = AnchorGenerator(((24,),), ((2.0,),)).grid_anchors([[3, 5]], [[torch.tensor(8), torch.tensor(8)]])[0]
+    ours = from_lesson(DETECTOR, "anchors_on")(3, 5, 8, 24, 2.0)
+    assert torch.allclose(ours, grid, atol=0.51), "torchvision rounds its anchors to whole pixels"
+
+
+@quick
+@given(seeds)
+def test_anchor_labels(seed):
+    overlaps = ops.box_iou(boxes_of(40, seed), boxes_of(4, seed + 1))
+    matched = Matcher(0.7, 0.3, allow_low_quality_matches=True)(overlaps.T)
+    theirs = torch.where(matched >= 0, 1, torch.where(matched == Matcher.BELOW_LOW_THRESHOLD, 0, -1))
+    if (overlaps.amax(0) > 0).all():  # an object that no anchor touches makes torchvision call all of them its best
+        assert torch.equal(from_lesson(DETECTOR, "anchor_labels")(overlaps).long(), theirs)
+
+
+@quick
+@given(seeds, st.sampled_from([2, 7]), st.sampled_from([1 / 4, 1 / 8, 1.0]))
+def test_roi_pooling_and_align(seed, size, scale):
+    features = torch.randn(2, 100, 110, generator=torch.Generator().manual_seed(seed))
+    [box] = boxes_of(1, seed)
+    given_ = (features[None], [box[None]], size, scale)
+    assert torch.allclose(from_lesson(DETECTOR, "roi_pool")(features, box, size, scale), ops.roi_pool(*given_)[0])
+    theirs = ops.roi_align(*given_, sampling_ratio=2, aligned=True)[0]
+    assert torch.allclose(from_lesson(DETECTOR, "roi_align")(features, box, size, scale), theirs, atol=1e-4)
+
+
+def test_the_lessons_losses_of_heads_are_torchvisions():
+    logits, deltas, wanted = torch.randn(9, 4), torch.randn(9, 16), torch.randn(9, 4)
+    labels = torch.randint(0, 4, (9,))
+    theirs = roi_heads.fastrcnn_loss(logits, deltas, [labels], [wanted])
+    ours = from_lesson(DETECTOR, "head_losses")(logits, deltas, labels, wanted)
+    assert torch.allclose(torch.stack(ours), torch.stack(theirs))
+    masks, labels = (torch.rand(3, 28, 28) > 0.5).float(), torch.tensor([1, 3, 2])
+    logits, whole = torch.randn(3, 4, 28, 28), torch.tensor([[0.0, 0, 28, 28]]).repeat(3, 1)
+    theirs = roi_heads.maskrcnn_loss(logits, [whole], [masks], [labels], [torch.arange(3)])
+    assert torch.allclose(from_lesson(DETECTOR, "mask_loss")(logits, labels, masks), theirs, atol=0.02)
+
+
+@quick
+@given(seeds)
+def test_label_map(seed):
+    rng = np.random.default_rng(seed)
+    masks = torch.zeros(6, 1, 20, 20)
+    for number, (top, left) in enumerate(rng.integers(0, 15, (6, 2))):
+        masks[number, 0, top : top + 6, left : left + 5] = 0.8
+    found = {"masks": masks, "scores": torch.from_numpy(rng.random(6)).sort(descending=True).values}
+    assert np.array_equal(from_lesson(DETECTOR, "label_map")(found), mask_rcnn.label_map(found))
+
+
+def test_failures_of_each_kind():
+    true, found = np.zeros((2, 10, 60), int)
+    true[2:8, 2:8], true[2:8, 8:14] = 1, 2  # merged
+    found[2:8, 2:14] = 1
+    true[2:8, 20:32] = 3  # split
+    found[2:8, 20:26], found[2:8, 26:32] = 2, 3
+    true[2:8, 40:46] = 4  # missed
+    found[2:8, 50:56] = 4  # false
+    kinds = from_lesson(DETECTOR, "failures")(found, true)
+    assert {kind: ids.tolist() for kind, ids in kinds.items()} == {
+        "merged": [1],
+        "split": [3],
+        "missed": [4],
+        "false": [4],
+    }
+    right = from_lesson(DETECTOR, "failures")(true, true)
+    assert not any(ids.size for ids in right.values())

@@ -13,6 +13,8 @@ from skimage.measure import euler_number, label
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.functional import binary_cross_entropy_with_logits as entropy
+from torchvision import ops
+from torchvision.models.detection._utils import BoxCoder
 
 from course_lib import check
 from course_lib.cli.errors import NotebookError
@@ -89,6 +91,10 @@ RIGHT = [
     (check.iou_from_dice, 0.67),
     (check.remove_small, lambda m, a: np.where(area(m) >= a, m, 0)),
     (check.score_at, lambda o, t: hits(o, t) / (sum(o.shape) - hits(o, t))),
+    (check.box_iou, ops.box_iou),
+    (check.encode, lambda a, b: BoxCoder((1.0,) * 4).encode_single(b, a)),
+    (check.nms, ops.nms),
+    (check.detector_labels, lambda ids: (torch.arange(len(ids))[ids >= 0], (ids + 1)[ids >= 0])),
     (check.output_size, lambda h, k, s, p: (h + 2 * p - k) // s + 1),
     (check.output_size, lambda h, k, s, p: len(range(0, h + 2 * p - k + 1, s))),
     (check.receptive_field, seen),
@@ -251,6 +257,11 @@ WRONG = [
         "joined at a corner",
     ),
     (check.paired_interval, lambda b, a: ttest_ind(a, b).confidence_interval(), "of each pair first"),
+    (check.box_iou, lambda a, b: ops.box_iou(b, a), "a row for each box of a"),
+    (check.encode, lambda a, b: BoxCoder((1.0,) * 4).encode_single(a, b), "the other way round"),
+    (check.nms, lambda b, s, t: b[ops.nms(b, s, t)], "return their indices"),
+    (check.nms, lambda b, s, t: ops.nms(b, s, t).sort().values, "best first"),
+    (check.detector_labels, lambda ids: (ids.nonzero()[:, 0], ids[ids != 0] + 1), "not the arrays that were expected"),
 ]
 
 

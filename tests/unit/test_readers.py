@@ -1,5 +1,6 @@
 """Readers, each on a tiny tree in the publisher's layout, and the one way in: `data.load`."""
 
+import json
 import time
 
 import numpy as np
@@ -304,7 +305,7 @@ def test_count_is_spread_over_the_split(monkeypatch, nuclei_tree, tmp_path):
 
 
 def test_unknown_names_list_the_known_ones():
-    with pytest.raises(InputError, match=r"'nuklei'(.|\n)*nuclei, cifar10, camvid, voc, cityscapes, cells,"):
+    with pytest.raises(InputError, match=r"'nuklei'(.|\n)*nuclei, cifar10, (.|\n)*pennfudan, coco, cells,"):
         data.load("nuklei")
     with pytest.raises(InputError, match="'pixels' is not known"):
         data.load("cells", task="pixels")
@@ -355,6 +356,140 @@ def cityscapes_tree(root):
 
 
 LABELLED = {"camvid": (camvid_tree, 11), "voc": (voc_tree, 21), "cityscapes": (cityscapes_tree, 19)}
+
+
+@pytest.fixture
+def pedestrians(tmp_path):
+    """Penn-Fudan as published: picture i holds i + 1 people, 2 columns each."""
+    for index in range(10):
+        people = np.zeros((12, 40), np.uint8)
+        for number in range(1, index + 2):
+            people[2:9, 3 * number : 3 * number + 2] = number
+        save(np.full((12, 40, 3), index, np.uint8), tmp_path / f"PennFudanPed/PNGImages/FudanPed{index:05}.png")
+        save(people, tmp_path / f"PennFudanPed/PedMasks/FudanPed{index:05}_mask.png")
+    return tmp_path
+
+
+def test_penn_fudan(pedestrians):
+    dataset = readers.pennfudan(pedestrians, "all", "instance")
+    assert len(dataset) == 10
+    assert tuple(dataset.classes) == ("background", "pedestrian")
+    for index, (image, target) in enumerate(dataset):
+        assert int(image.max()) == index
+        assert target["labels"].tolist() == [1] * (index + 1)
+        assert target["boxes"][-1].tolist() == [3 * index + 3, 2, 3 * index + 5, 9]
+    assert set(readers.pennfudan(pedestrians, "val", "semantic")[0][1].unique().tolist()) == {0, 1}
+    parts = [readers.pennfudan(pedestrians, split, "semantic").ids for split in ("train", "val")]
+    assert sorted(sum(parts, ())) == list(dataset.ids)
+    (pedestrians / "PennFudanPed" / "PedMasks" / "FudanPed00003_mask.png").unlink()
+    with pytest.raises(DataError, match="FudanPed00003_mask"):
+        list(dataset)
+    with pytest.raises(DataError, match=r"(?s)no folder PNGImages.*course data fetch pennfudan"):
+        readers.pennfudan(pedestrians / "PennFudanPed" / "PedMasks", "all", "semantic")
+
+
+CHAIR, PERSON = 62, 1  # COCO's ids have gaps: of two categories, the second is class 2
+
+
+@pytest.fixture
+def coco_tree(tmp_path):
+    """COCO in small: a polygon, a polygon of two parts, runs of pixels that overlap both, a crowd; an empty picture."""
+    square = [10, 10, 20, 10, 20, 20, 10, 20]
+    apart = [[30, 10, 34, 10, 34, 14, 30, 14], [40, 10, 44, 10, 44, 14, 40, 14]]
+    small = np.zeros((30, 50), np.uint8)
+    small[15:17, 18:22] = 1  # 2 of its 4 columns lie in the square
+    crowd = np.zeros((30, 50), np.uint8)
+    crowd[25:, :] = 1
+    found = [
+        {"category_id": CHAIR, "segmentation": [square], "area": 100, "iscrowd": 0},
+        {"category_id": PERSON, "segmentation": apart, "area": 32, "iscrowd": 0},
+        {"category_id": PERSON, "segmentation": runs(small), "area": 8, "iscrowd": 0},
+        {"category_id": PERSON, "segmentation": runs(crowd), "area": 250, "iscrowd": 1},
+    ]
+    images = [{"id": 7, "file_name": "a.jpg"}, {"id": 9, "file_name": "b.jpg"}]
+    content = {
+        "images": [image | {"height": 30, "width": 50} for image in images],
+        "categories": [{"id": CHAIR, "name": "chair"}, {"id": PERSON, "name": "person"}],
+        "annotations": [each | {"id": i, "image_id": 7} for i, each in enumerate(found, start=1)],
+    }
+    for part in ("train", "val"):
+        (tmp_path / "annotations").mkdir(exist_ok=True)
+        file = tmp_path / "annotations" / f"instances_{part}2017.json"
+        file.write_text(json.dumps(content), encoding="utf-8")
+        for image in images:
+            save(np.full((30, 50, 3), image["id"], np.uint8), tmp_path / f"{part}2017" / image["file_name"])
+    return tmp_path
+
+
+def runs(mask):
+    """A mask as COCO writes it where there is no polygon: lengths of runs down the columns, beginning with 0."""
+    flat = np.concatenate([[0], mask.T.ravel(), [2]])
+    ends = np.flatnonzero(np.diff(flat))
+    return {"size": list(mask.shape), "counts": np.diff([0, *ends]).tolist()}
+
+
+def test_coco_instances_may_overlap_and_crowds_are_marked(coco_tree):
+    dataset = readers.coco(coco_tree, "val", "instance")
+    assert tuple(dataset.classes) == ("background", "person", "chair")
+    assert dataset.ids == ("val2017/a.jpg", "val2017/b.jpg")
+    (_, target), (image, empty) = dataset
+    assert target["labels"].tolist() == [1, 2, 1, 1], "largest first"
+    assert target["iscrowd"].tolist() == [1, 0, 0, 0]
+    assert target["masks"].sum((1, 2)).tolist() == [250, 100, 32, 8]
+    assert target["boxes"].tolist() == [[0, 25, 50, 30], [10, 10, 20, 20], [30, 10, 44, 14], [18, 15, 22, 17]]
+    assert int((target["masks"][1] * target["masks"][3]).sum()) == 4, "both keep the pixels that they share"
+    assert empty["masks"].shape == (0, 30, 50)
+    assert empty["boxes"].shape == (0, 4)
+    assert int(image.max()) in range(6, 13), "JPEG"
+    assert len(readers.coco(coco_tree, "all", "instance")) == 4
+
+
+def test_coco_semantics_give_a_pixel_to_the_smaller_object(coco_tree):
+    mask = readers.coco(coco_tree, "train", "semantic")[0][1]
+    assert mask[15, 18] == 1
+    assert mask[12, 12] == 2
+    assert (mask[25:] == 255).all(), "a crowd is void"
+    assert mask[0, 0] == 0
+
+
+def test_coco_is_resized_with_all_its_masks(coco_tree):
+    dataset = readers.coco(coco_tree, "val", "instance")
+    dataset.size = (15, 25)
+    image, target = dataset[0]
+    assert image.shape == (3, 15, 25)
+    assert target["masks"].shape[1:] == (15, 25)
+    assert set(target["masks"].unique().tolist()) == {0, 1}
+    assert target["boxes"][1].tolist() == [5, 5, 10, 10]
+    assert dataset[1][1]["masks"].shape == (0, 15, 25)
+    dataset.size = (3, 5)
+    assert len(dataset[0][1]["labels"]) < 4, "what has no pixel left is no object"
+
+
+def test_predictions_inside_a_crowd_are_no_false_alarms(coco_tree):
+    _, target = readers.coco(coco_tree, "val", "instance")[0]
+    masks = target["masks"][1:].clone()
+    inside = torch.zeros(1, 30, 50, dtype=torch.uint8)
+    inside[0, 26:28, 3:9] = 1
+    masks = torch.cat([inside, masks])
+    labels = torch.tensor([1, *target["labels"][1:]])
+    found = {"masks": masks, "labels": labels, "scores": torch.tensor([0.9, 0.8, 0.7, 0.6])}
+    assert metrics.average_precision([(found, target)])["ap"] == pytest.approx(1)
+    blamed = {name: value for name, value in target.items() if name != "iscrowd"}
+    assert metrics.average_precision([(found, blamed)])["ap"] < 0.9
+
+
+def test_coco_names_what_is_missing(coco_tree):
+    (coco_tree / "annotations" / "instances_val2017.json").write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match=r"(?s)instances_val2017.*annotations_trainval2017.zip"):
+        readers.coco(coco_tree, "val", "instance")
+    with pytest.raises(DataError, match="instances_train2017"):
+        readers.coco(coco_tree / "annotations", "train", "instance")
+
+
+def test_coco_says_where_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path))
+    with pytest.raises(DataError, match=r"(?s)cocodataset.*folder named coco"):
+        data.load("coco", mode="real")
 
 
 @pytest.fixture(params=LABELLED)

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from course_lib import paths
 from course_lib.cli import data as command
 from course_lib.data import store
-from course_lib.data.sources import SOURCES, Source, source
+from course_lib.data.store import SOURCES, Source, source
 from course_lib.errors import DataError
 
 CARDS = Path(__file__).parents[2] / "data" / "README.md"
@@ -300,7 +300,7 @@ PUBLISHED = [name for name in SOURCES if name != "tiny"]
 
 
 def test_the_table_is_complete() -> None:
-    assert PUBLISHED == ["nuclei", "camvid", "cifar10", "pennfudan", "voc", "cityscapes"]
+    assert PUBLISHED == ["nuclei", "camvid", "cifar10", "pennfudan", "voc", "coco", "cityscapes"]
     for name in PUBLISHED:
         entry = SOURCES[name]
         assert entry.name == name

@@ -11,10 +11,12 @@ from course_lib.cli.errors import NotebookError
 from course_lib.cli.weights import list_, make
 from course_lib.errors import InputError
 from course_lib.models.classifier import Classifier
+from course_lib.models.mask_rcnn import label_map
 from course_lib.training import TrainingError
 
 NAMES = list(weights.MODELS)
 SCORES = {"cifar_cnn": {"accuracy", "mirrored"}, "fcn_streets": {"mean_iou"}, "unet_nuclei": {"image_iou", "dsb"}}
+SCORES["mask_rcnn_nuclei"] = {"ap50", "ap", "dsb", "train_seconds"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -53,6 +55,18 @@ def test_the_unet_is_as_good_as_its_card_says(mirror):
         scores = [metrics.image_iou(model(image[None] / 255).argmax(1)[0], mask) for image, mask in val]
     assert sum(scores) / len(scores) == pytest.approx(float(card["image_iou"]), abs=0.005)
     assert sum(scores) / len(scores) >= 0.84
+
+
+@pytest.mark.real
+def test_the_mask_rcnn_is_as_good_as_its_card_says(mirror):
+    model, card = weights.load("mask_rcnn_nuclei"), weights.card("mask_rcnn_nuclei")
+    val = data.load("nuclei", "val", mode="real", task="instance")
+    with torch.inference_mode():
+        found = [label_map(model([image / 255])[0]) for image, _ in val]
+    targets = (metrics.to_label_map(target["masks"]) for _, target in val)
+    scores = [metrics.dsb_score(*pair) for pair in zip(found, targets, strict=True)]
+    assert sum(scores) / len(scores) == pytest.approx(float(card["dsb"]), abs=0.01)
+    assert sum(scores) / len(scores) >= 0.5
 
 
 def test_the_fcn_is_as_good_as_its_card_says():

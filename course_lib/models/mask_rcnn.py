@@ -1,0 +1,113 @@
+"""Mask R-CNN with a small backbone; lesson 07 takes it apart."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.rpn import RPNHead
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from course_lib.models.classifier import Classifier
+
+
+class Pyramid(nn.Module):
+    """Pictures `[B, 3, H, W]` -> maps of one width, finest first (Lin et al.: Feature pyramid networks, 2017).
+
+    It takes over a classifier's stem and first two stages; their maps and a halved one come out, with steps of 4, 8 and
+    16 pixels, each `[B, channels, H / step, W / step]`.
+    """
+
+    def __init__(self, body: Classifier, channels: int = 64) -> None:
+        super().__init__()
+        self.body, self.out_channels = body, channels
+        body.stages = body.stages[:2]
+        del body.head
+        self.join = FeaturePyramidNetwork(list(body.widths[1:3]), channels, LastLevelMaxPool())
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """The maps by their names, `"0"`, `"1"` and `"pool"`."""
+        fine, coarse = self.body.features(images.contiguous(memory_format=torch.channels_last))[1:]
+        return self.join({"0": fine, "1": coarse})
+
+
+class OwnSize(GeneralizedRCNNTransform):
+    """Pictures keep their size; each channel is brought to the same mean and deviation, whatever the light or stain."""
+
+    def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
+        """As they are."""
+        return image, target
+
+    def normalize(self, image: Tensor) -> Tensor:
+        """To mean 0.47 and deviation 0.25, as CIFAR-10 has it, from which a body may have learned."""
+        deviation, mean = torch.std_mean(image, (1, 2), keepdim=True)
+        return (image - mean) / (deviation + 1e-3) * 0.25 + 0.47
+
+
+def mask_rcnn(
+    classes: int = 2,
+    body: Classifier | None = None,
+    sizes: Sequence[float] = (12, 24, 48),
+    channels: int = 64,
+    *,
+    sampled: int = 64,
+    proposals: int = 300,
+    hidden: int = 96,
+) -> MaskRCNN:
+    """Torchvision's Mask R-CNN (He, Gkioxari, Dollár, Girshick: Mask R-CNN, 2017), slim enough for a laptop's CPU.
+
+    What costs is the number of sampled boxes times the width of the heads, not the body: lesson 07 has the table. In
+    training it takes pictures float `[3, H, W]` in 0..1 and detection dicts, and returns five losses; in evaluation a
+    dict for each picture: `boxes`, `labels`, `scores`, best first, and `masks`, probabilities `[N, 1, H, W]`.
+
+    Args:
+        classes: with the background, which is 0.
+        body: such as lesson 03's, trained; see `Pyramid`. By default a new one.
+        sizes: sides of the square anchors on the three maps, in pixels, finest first.
+        channels: of the maps, and of the mask head.
+        sampled: boxes of a picture from which the heads learn; torchvision's default is 512.
+        proposals: of a picture in training, of which they are sampled; torchvision's default is 2,000.
+        hidden: width of the box head; torchvision's default is 1,024.
+    """
+    one, maps = ((1.0,),) * len(sizes), ["0", "1"]
+    net = MaskRCNN(
+        Pyramid(body or Classifier(), channels),
+        rpn_anchor_generator=AnchorGenerator(tuple((size,) for size in sizes), one),
+        rpn_head=RPNHead(channels, 1),
+        rpn_pre_nms_top_n_train=2 * proposals,
+        rpn_post_nms_top_n_train=proposals,
+        rpn_batch_size_per_image=128,
+        box_roi_pool=MultiScaleRoIAlign(maps, 7, 2, canonical_scale=24, canonical_level=3),
+        box_head=TwoMLPHead(channels * 7 * 7, hidden),
+        box_predictor=FastRCNNPredictor(hidden, classes),
+        box_batch_size_per_image=sampled,
+        box_nms_thresh=0.3,  # objects of one class hardly overlap
+        box_detections_per_img=400,
+        mask_roi_pool=MultiScaleRoIAlign(maps, 14, 2, canonical_scale=96, canonical_level=3),  # outlines: the finer map
+        mask_head=MaskRCNNHeads(channels, (channels, channels), 1),
+        mask_predictor=MaskRCNNPredictor(channels, channels, classes),
+    )
+    net.transform = OwnSize(1, 1, [0.0] * 3, [1.0] * 3, size_divisible=16)
+    return net
+
+
+def label_map(detections: dict[str, Tensor], score: float = 0.7, min_area: int = 15) -> NDArray[np.int32]:
+    """What a detector found in one picture -> one label map `[H, W]`: a pixel goes to the best scored of its objects.
+
+    Left out are objects below `score` or with fewer than `min_area` pixels, and those that better ones cover by half.
+    """
+    masks = (detections["masks"][detections["scores"] > score, 0] > 0.5).cpu().numpy()
+    labels = np.zeros(masks.shape[1:], np.int32)
+    for number, mask in enumerate(masks, start=1):  # best first
+        own = mask & (labels == 0)
+        if own.sum() >= max(min_area, mask.sum() / 2):
+            labels[own] = number
+    return labels
