@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -51,23 +52,20 @@ def _records() -> dict[str, dict[str, Any]]:
 
 def _check(name: str, given: Any) -> Outcome:
     record = _records()[name]
-    state, message = (_value if record["cases"] is None else _function)(given, **record)
+    judge, task = (_function, "write the function") if record["cases"] else (_value, "replace the ... with your answer")
+    state, message = ("open", f"{task}, then run this cell again.") if given is ... else judge(given, **record)
     outcome = Outcome(f"Exercise {record['number']}", state, message)
     print(outcome)
     return outcome
 
 
 def _value(given: Any, right: Any, mistakes: list, **_: Any) -> tuple[str, str]:
-    if given is ...:
-        return "open", "replace the ... with your answer, then run this cell again."
     if _same(given, right, 5e-3):
         return "passed", "right."
     return "wrong", next((advice for advice, wrong in mistakes if _same(given, wrong, 5e-3)), f"{given!r} is not it.")
 
 
 def _function(given: Any, cases: list, right: list, mistakes: list, atol: float, **_: Any) -> tuple[str, str]:
-    if given is ...:
-        return "open", "write the function, then run this cell again."
     if not callable(given):
         return "wrong", f"a function is asked for, not {type(given).__name__}."
     answers = []
@@ -82,17 +80,16 @@ def _function(given: Any, cases: list, right: list, mistakes: list, atol: float,
     if any(answer is None for answer in answers):
         return "wrong", "your function returns None: does every path end in a return?"
 
-    def agrees(others: list) -> list[bool]:
-        return [_same(answer, other, atol) for answer, other in zip(answers, others, strict=True)]
+    def agrees(others: list) -> NDArray[np.bool_]:
+        return np.array([_same(answer, other, atol) for answer, other in zip(answers, others, strict=True)])
 
-    if all(agrees(right)):
+    if agrees(right).all():
         return "passed", f"right on all {len(cases)} cases." if len(cases) > 1 else "right."
-    undefined = [_same(answer, np.nan, atol) for answer in answers]  # 0 / 0 hides no other mistake
+    undefined = agrees([np.nan] * len(answers))  # 0 / 0 hides no other mistake
     for advice, wrong in mistakes:
-        matches = agrees(wrong)
-        if any(matches) and all(match or nan for match, nan in zip(matches, undefined, strict=True)):
+        if agrees(wrong).any() and (agrees(wrong) | undefined).all():
             return "wrong", advice
-    first = agrees(right).index(False)
+    first = int(agrees(right).argmin())
     wanted, answer = np.asarray(right[first]), answers[first]
     got = np.asarray(answer, None if hasattr(answer, "shape") else object)
     detail = "some of the values differ" if wanted.size > 12 else f"{wanted} expected, {got} returned"

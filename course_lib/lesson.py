@@ -42,7 +42,6 @@ class Lesson:
     """One run of one lesson: its settings, and what depends on them. Made by `start`."""
 
     number: str
-    title: str
     profile: str
     data: str
     device: torch.device
@@ -68,12 +67,8 @@ class Lesson:
     ) -> dict[str, Any]:
         """Write one result to the scoreboard and return it. A newer result of the same kind replaces the older.
 
-        Args:
-            method: short name, such as `"otsu"`.
-            dataset: the pictures it was measured on.
-            metrics: name -> value in [0, 1]; the names are those in `METRICS`. InputError: another name or value.
-            seconds, train_seconds: time to predict all pictures of `dataset`, and to train.
-            parameters: number of trained parameters.
+        `method`: short name, such as `"otsu"`; `metrics`: those of `METRICS` -> 0 to 1, else InputError; `seconds`,
+        `train_seconds`: to predict all pictures of `dataset`, and to train; `parameters`: how many were trained.
         """
         if unknown := set(metrics) - set(METRICS):
             raise InputError(f"unknown metrics: {', '.join(sorted(unknown))}", f"known: {', '.join(METRICS)}")
@@ -99,11 +94,8 @@ def start(
 ) -> Lesson:
     """Start a lesson: resolve its settings, seed every generator, print its card.
 
-    Args:
-        name: the notebook's name, such as `"01_thresholding"`.
-        profile, data, device: each one of `settings.CHOICES`. SettingsError: none of them, or no such device.
-        seed: 0 or more, else SettingsError.
-        minutes: expected minutes for each profile, for the card.
+    `name`: the notebook's, such as `"01_thresholding"`; `profile`, `data`, `device`: of `settings.CHOICES`; `seed`: 0
+    or more; `minutes`: expected in each profile, for the card. SettingsError: another value, or no such device here.
     """
     settings.check_environment()
     number, _, title = name.replace("_", " ").partition(" ")
@@ -116,4 +108,4 @@ def start(
     if minutes and profile in minutes:
         lines.append(f"expected time: about {minutes[profile]:g} minutes in this profile")
     print(box(lines))
-    return Lesson(number, title, profile, data, place, seed)
+    return Lesson(number, profile, data, place, seed)

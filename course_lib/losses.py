@@ -1,8 +1,7 @@
 """Losses of semantic segmentation, which lesson 05 builds and compares; of adversaries, which lesson 06 builds.
 
 Those of masks take logits float `[B, C, H, W]` and class ids int64 `[B, H, W]`, leave out void pixels (255), and return
-a scalar that is 0, with gradients of 0, where every pixel is void: PyTorch's own cross-entropy is NaN there. They raise
-InputError where shapes or ids do not fit.
+a scalar: 0, with gradients of 0, where every pixel is void (PyTorch's is NaN). InputError: shapes or ids do not fit.
 """
 
 from collections.abc import Callable
@@ -12,19 +11,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from course_lib.errors import InputError
-from course_lib.metrics import IGNORE
+from course_lib.metrics import ADVICE, IGNORE
 
 
-def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
+def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Minus the logarithm of the true class's probability, averaged over the pixels: >= 0.
 
     `weight` of each class, `[C]`: the mean is divided by the sum of the pixels' weights; see `class_weights`.
-    `smoothing`: share of the target that is spread over all classes, 0 to 1 (Szegedy et al., 2016).
     """
     _check(logits, target)
     logits, valid = logits.float(), target != IGNORE  # half precision cannot count a picture's pixels
     weight = None if weight is None else weight.to(logits)
-    total = F.cross_entropy(logits, target, weight, ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing)
+    total = F.cross_entropy(logits, target, weight, ignore_index=IGNORE, reduction="sum")
     counted = valid if weight is None else weight[target * valid] * valid
     return total / counted.sum(dtype=torch.float32).clip(min=1e-12)
 
@@ -44,8 +42,7 @@ def dice(logits: Tensor, target: Tensor) -> Tensor:
     """1 - the Dice coefficient, with probabilities for the prediction; averaged over the classes in `target`: 0 to 1.
 
     Drozdzal et al.: The importance of skip connections in biomedical image segmentation, 2016 (V-Net, of the same year,
-    sums squares). Sums run over the whole batch, so that a class that one picture lacks does no harm; a class that all
-    of them lack is left out.
+    sums squares). Sums run over the whole batch, so that a class that one picture lacks does no harm.
     """
     probabilities, truth = pairs(logits, target)
     both, sizes = (probabilities * truth).sum((0, 2, 3)), (probabilities + truth).sum((0, 2, 3))
@@ -74,15 +71,10 @@ ADVERSARIAL: dict[str, tuple[Callable[[Tensor], Tensor], ...]] = {
 
 
 def discriminator(real: Tensor, fake: Tensor, kind: str = "non_saturating") -> Tensor:
-    """What a discriminator minimises: the mean of its losses on true and on made samples: >= 0.
+    """What a discriminator minimises, given its logits, of any shape, of true and of made samples: its mean loss, >= 0.
 
-    Args:
-        real: logits of true samples, of any shape.
-        fake: logits of made samples.
-        kind: `"non_saturating"`, cross-entropy (Goodfellow et al., 2014); `"least_squares"`, distance to 1 and to 0
-            (Mao et al., 2017); `"hinge"`, what is missing to 1 and to -1 (Lim and Ye, 2017).
-
-    Raises InputError: `kind` is unknown.
+    `kind`: `"non_saturating"`, cross-entropy (Goodfellow et al., 2014); `"least_squares"`, distance to 1 and to 0
+    (Mao et al., 2017); `"hinge"`, what is missing to 1 and to -1 (Lim and Ye, 2017); another raises InputError.
     """
     on_real, on_fake, _ = _adversarial(kind)
     return (on_real(real.float()).mean() + on_fake(fake.float()).mean()) / 2
@@ -119,8 +111,7 @@ def _check(logits: Tensor, target: Tensor) -> None:
     if target.device.type == "cpu" and target.numel():  # on a GPU, looking would make it wait at every step
         low, high = int(target.min()), int((target * (target != IGNORE)).max())
         if low < 0 or high >= logits.shape[1]:
-            advice = f"a mask saved as 0 and 255 must become 0 and 1; void is {IGNORE}"
-            raise InputError(f"the target holds ids from {low} to {high}, outside 0..{logits.shape[1] - 1}", advice)
+            raise InputError(f"the target holds ids from {low} to {high}, outside 0..{logits.shape[1] - 1}", ADVICE)
 
 
 def pairs(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,12 +7,14 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from skimage import measure
 from torch import Tensor
 from torch.nn import functional as F
 
 from course_lib.errors import InputError
 
 IGNORE = 255
+ADVICE = f"a mask saved as 0 and 255 must become 0 and 1; void is {IGNORE}"
 Array = ArrayLike | Tensor  # what NumPy or PyTorch can hold
 
 
@@ -40,8 +42,7 @@ class ConfusionMatrix:
 
     def dice(self) -> Tensor:
         """Dice coefficient (F1 score) of each class, float64 `[C]`; NaN as in `iou`."""
-        hit = self.counts.diagonal().double()
-        return 2 * hit / (self.counts.sum(0) + self.counts.sum(1))
+        return 2 * self.iou() / (1 + self.iou())
 
     def summary(self) -> dict[str, float]:
         """`pixel_accuracy`, and averages of the classes that occur: `mean_iou`, `dice`. InputError: nothing counted."""
@@ -68,18 +69,16 @@ class BoundaryIoU:
         """Add one or more pictures: class ids `[H, W]` or `[B, H, W]`. InputError: as for a confusion matrix."""
         predicted, true, valid = _pair(prediction, truth, self.counts.shape[1])
         # void on both sides: it must not make a rim in the truth that the prediction cannot have
-        one, other = (self._rims(torch.where(valid, ids, IGNORE)) for ids in (predicted, true))
+        ids = torch.where(valid, torch.stack([predicted, true]), IGNORE).unsqueeze(-3)
+        outside = (ids != torch.arange(self.counts.shape[1], device=ids.device).view(-1, 1, 1)).float()
+        padded = F.pad(outside.flatten(0, -3), (self.width,) * 4, value=1)
+        near = F.max_pool2d(padded, 2 * self.width + 1, stride=1).view_as(outside)
+        one, other = near > outside  # inside, with some outside within reach
         self.counts += torch.stack([rims.movedim(-3, 0).flatten(1).sum(1).cpu() for rims in (one & other, one | other)])
 
     def iou(self) -> Tensor:
         """Of each class, float64 `[C]`; NaN for a class in neither truth nor prediction."""
         return self.counts[0].double() / self.counts[1]
-
-    def _rims(self, ids: Tensor) -> Tensor:
-        classes = torch.arange(self.counts.shape[1], device=ids.device).view(-1, 1, 1)
-        outside = (ids.unsqueeze(-3) != classes).float()
-        near = F.max_pool2d(F.pad(outside, (self.width,) * 4, value=1), 2 * self.width + 1, stride=1)
-        return (near > outside).bool()  # inside, with some outside within reach
 
 
 def image_iou(prediction: Array, truth: Array) -> float:
@@ -136,8 +135,6 @@ def average_precision(pairs: Iterable[tuple[dict, dict]], kind: Literal["segm", 
 
 def pieces_and_holes(mask: Array) -> tuple[int, int]:
     """Connected pieces of a mask `[H, W]`, joined at corners too, and the holes in them; lesson 06 counts them."""
-    from skimage import measure
-
     foreground = np.asarray(mask) > 0
     pieces = int(measure.label(foreground, connectivity=2).max())
     return pieces, pieces - int(measure.euler_number(foreground, connectivity=2))
@@ -171,6 +168,6 @@ def _pair(prediction: Array, truth: Array, classes: float = math.inf) -> tuple[T
     valid = true != IGNORE
     for name, ids in (("prediction", predicted[valid]), ("truth", true[valid])):
         if ids.numel() and not (int(ids.min()) >= 0 and int(ids.max()) < classes):
-            found = f"{name} holds ids from {int(ids.min())} to {int(ids.max())}, outside 0..{classes - 1}"
-            raise InputError(found, f"a mask saved as 0 and 255 must become 0 and 1; void is {IGNORE}")
+            found = f"ids from {int(ids.min())} to {int(ids.max())}"
+            raise InputError(f"{name} holds {found}, outside 0..{classes - 1}", ADVICE)
     return predicted, true, valid

@@ -21,16 +21,14 @@ def offline() -> bool:
 
 def cache_dir() -> Path:
     """The folder of downloaded data: `data/cache` in a checkout, else the user's cache folder."""
-    root = checkout()
-    return root / "data" / "cache" if root else Path(platformdirs.user_cache_dir("course_lib"))
+    return root / "data" / "cache" if (root := checkout()) else Path(platformdirs.user_cache_dir("course_lib"))
 
 
 def build_dir() -> Path:
     """The folder of results: `COURSE_BUILD_DIR` if set, `build` in a checkout, else the user's data folder."""
     if named := os.environ.get("COURSE_BUILD_DIR"):
         return Path(named).expanduser()
-    root = checkout()
-    return root / "build" if root else Path(platformdirs.user_data_dir("course_lib"))
+    return root / "build" if (root := checkout()) else Path(platformdirs.user_data_dir("course_lib"))
 
 
 def scoreboard_file() -> Path:

@@ -5,7 +5,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_rgb, to_rgba_array
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 from skimage.segmentation import find_boundaries, mark_boundaries
@@ -34,17 +34,15 @@ def picture(image: Array) -> NDArray[Any]:
 
 def colour_classes(mask: Array, classes: Sequence[str] = ("background", "nucleus")) -> NDArray[np.float64]:
     """Class ids `[H, W]` as colours `[H, W, 3]`; void is black."""
-    table = np.tile(to_rgb(VOID), (256, 1))
-    for number, name in enumerate(classes):
-        table[number] = to_rgb(COLOURS.get(name, CYCLE[number % len(CYCLE)]))
-    return table[np.asarray(mask).astype(np.uint8)]
+    colours = [COLOURS.get(name, CYCLE[i % len(CYCLE)]) for i, name in enumerate(classes)]
+    table = to_rgba_array([*colours, *[VOID] * (256 - len(colours))])
+    return table[np.asarray(mask).astype(np.uint8), :3]
 
 
 def colour_instances(labels: Array) -> NDArray[np.float64]:
     """Label map `[H, W]` as colours `[H, W, 3]`, with a dark line between neighbours; background is dark."""
     array = np.asarray(labels).astype(np.int64)
-    table = np.array([to_rgb(colour) for colour in CYCLE])
-    coloured = table[(array * 5) % len(CYCLE)]  # 5 and 8 share no factor: neighbours in number differ in colour
+    coloured = to_rgba_array(CYCLE)[(array * 5) % len(CYCLE), :3]  # 5 and 8 share no factor: close numbers differ
     coloured[(array == 0) | find_boundaries(array, mode="inner")] = to_rgb(COLOURS["background"])
     return coloured
 
@@ -83,13 +81,9 @@ def errors(prediction: Array, truth: Array) -> NDArray[np.float64]:
 
 
 def show(panels: Mapping[str, Array], title: str = "", *, columns: int | None = None, width: float = 11.0) -> None:
-    """Show pictures side by side.
+    """Show pictures side by side, `columns` a row, by default all, under the finding, `title`; `width` in inches.
 
-    Args:
-        panels: caption -> image, or an already coloured mask; two-dimensional arrays are shown in grey.
-        title: the finding, in one sentence.
-        columns: pictures a row; all in one row by default.
-        width: of the figure, in inches.
+    `panels`: caption -> image, or an already coloured mask; two-dimensional arrays are shown in grey.
     """
     arrays = {caption: picture(panel) for caption, panel in panels.items()}
     columns = columns or len(arrays)
@@ -118,13 +112,9 @@ def compare(image: Array, truth: Array, prediction: Array, title: str = "") -> N
 
 
 def curves(lines: Mapping[str, tuple[ArrayLike, ArrayLike]], title: str, axis: Any = None, **axes: Any) -> None:
-    """Draw lines into one figure, told apart by colour, dash and marker.
+    """Draw `lines`, name in the legend -> (x, y), told apart by colour, dash and marker, under the finding, `title`.
 
-    Args:
-        lines: name -> (x, y); the legend shows the names.
-        title: the finding, in one sentence.
-        axis: where to draw; by default a figure of its own, which is shown.
-        axes: what matplotlib's `axis.set` takes, such as `xlabel="epoch"`, `yscale="log"`.
+    `axis`: where to draw; by default a new figure, which is shown. `axes`: for `axis.set`, such as `xlabel="epoch"`.
     """
     place = axis or plt.subplots(figsize=(7, 3.2), layout="constrained")[1]
     for (name, (x, y)), colour, style in zip(lines.items(), LINES, ("o-", "s--", "^:", "d-.", "v-"), strict=False):

@@ -12,8 +12,7 @@ CHOICES = {  # the default first
     "device": ("auto", "cpu", "cuda", "mps"),
 }
 
-_NAMES = ("PROFILE", "DATA", "DEVICE", "SEED", "DATA_DIR", "OFFLINE", "BUILD_DIR", "DEBUG", "SLOW")
-VARIABLES = tuple(f"COURSE_{name}" for name in _NAMES)
+VARIABLES = [f"COURSE_{key.upper()}" for key in (*CHOICES, "seed", "data_dir", "offline", "build_dir", "debug", "slow")]
 
 
 def check_environment() -> None:

@@ -105,8 +105,7 @@ def fit(
                     bar.set_postfix(_means(reports[-10:], number, groups[0][0]["lr"]) | speed, refresh=False)
             row = {"epoch": epoch + 1, **_means(reports, number, groups[0][0]["lr"]), "seconds": perf_counter() - start}
             if evaluate:
-                scores = torch.no_grad()(evaluate)(model.eval())
-                row |= {name: float(value) for name, value in scores.items()}
+                row |= {name: float(value) for name, value in torch.no_grad()(evaluate)(model.eval()).items()}
                 if metric not in row:
                     raise InputError(f"evaluate returns no {metric!r}", f"name one of its scores: {', '.join(row)}")
                 if row[metric] > max((score for score in history[metric] if score == score), default=-math.inf):

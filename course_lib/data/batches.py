@@ -44,19 +44,16 @@ class Batches(_Passes):
     """Iterate over `(images, masks)`: float32 `[B, 3, H, W]` in 0..1 and int64 `[B, H, W]`, void = 255.
 
     Of a data set of instances, over `(images, targets)`: a list of B detection dicts, as `readers.detection_target`
-    makes them of what a crop shows, without objects of fewer than 16 pixels, and without crowds.
-
-    Each sample is cropped at a random place; with `augment` it is also mirrored at random, image and mask alike.
-    Without, the order is the data set's and every pass repeats the same crops. Pictures smaller than the crop are
-    padded with black, their masks with void, so that padding neither rewards nor punishes a model.
+    makes them of what a crop shows, without objects of fewer than 16 pixels, and without crowds. Pictures smaller than
+    the crop are padded with black, their masks with void, so that padding neither rewards nor punishes a model.
 
     Args:
         dataset: samples `(tv_tensors.Image, tv_tensors.Mask)`, or `(tv_tensors.Image, detection dict)` whose masks do
-            not overlap. InputError: there are none, or masks are plain tensors, which v2 transforms would pass through
-            unflipped.
+            not overlap. InputError: it is empty, or masks are plain tensors, which v2 transforms would not flip.
         batch_size: samples a batch; the last batch of a pass may be smaller.
-        crop: side of a square crop, or its height and width, in pixels.
-        augment: random order, other crops at every pass, half of them mirrored left to right.
+        crop: side of a square crop, or its height and width, in pixels; it lies at a random place.
+        augment: random order, other crops at every pass, half of them mirrored left to right, image and mask alike;
+            without, the data set's order, and the same crops at every pass.
         transform: what else is to be done to each uint8 crop and its mask, such as `v2.ColorJitter(0.2, 0.2)`, or
             `v2.RandomVerticalFlip()` where up and down are alike: a transform of torchvision's v2. One that moves in
             pixels from outside, such as a rotation, needs `fill={Image: 0, Mask: 255, "others": 0}`.
@@ -104,8 +101,7 @@ class Batches(_Passes):
 
     def _target(self, numbers: Tensor, index: int) -> dict[str, Tensor]:
         """The objects that a crop of a label map shows."""
-        seen = numbers.unique()
-        seen = seen[seen > 0]
+        seen = numbers[numbers > 0].unique()
         return detection_target(numbers == seen[:, None, None], self._labels[index][seen.long() - 1], min_area=16)
 
 
@@ -113,14 +109,12 @@ class ClassificationBatches(_Passes):
     """Iterate over `(images, labels)`: float32 `[B, 3, S, S]` in 0..1 and int64 `[B]`, in a new order at every pass.
 
     With `augment`, all pictures of a batch are shifted alike, by up to `SHIFT` pixels, the edge mirrored: one slice
-    costs less than a crop for each. Half of the pictures are mirrored at the even passes and the other half at the odd
-    ones, so that two passes show each picture both ways (alternating flip; Jordan: 94% on CIFAR-10 in 3.29 seconds on a
-    single GPU, 2024).
+    costs less than a crop for each. Half of them are mirrored at the even passes, the others at the odd ones: two
+    passes show each both ways (alternating flip; Jordan: 94% on CIFAR-10 in 3.29 seconds on a single GPU, 2024).
 
-    Args:
-        dataset: pictures of one size; `batch_size`, `device`, `seed` and InputError as for `Batches`.
-        sides: side S of the pictures in each pass, such as `[24, 24, 32]`: small ones cost less and are enough to
-            begin with (progressive resizing). Further passes, and all by default, keep the pictures' own.
+    `dataset`: pictures of one size. `sides`: S in each pass, such as `[24, 24, 32]`: small pictures cost less and are
+    enough to begin with (progressive resizing); further passes, and all by default, keep the pictures' own side. The
+    other arguments and InputError are as for `Batches`.
     """
 
     SHIFT = 2

@@ -6,7 +6,6 @@ Each reader raises DataError: another layout, no picture of the split, a damaged
 import hashlib
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,13 +19,11 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
-from torchvision.models.segmentation import FCN_ResNet50_Weights
-from torchvision.ops import masks_to_boxes
 from tqdm.auto import tqdm
 
 from course_lib import paths
 from course_lib.data import synthetic
-from course_lib.data.synthetic import CELL_CLASSES, Scene, Size
+from course_lib.data.synthetic import CELL_CLASSES, STREET_CLASSES, Scene, Size
 from course_lib.errors import DataError, InputError
 from course_lib.metrics import IGNORE, to_masks
 
@@ -34,7 +31,7 @@ SPLITS = ("train", "val", "all")
 TASKS = ("semantic", "instance")
 SIZE = (128, 128)  # height and width of drawn scenes, in pixels
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-VOC_CLASSES = ("background", *FCN_ResNet50_Weights.DEFAULT.meta["categories"][1:])
+VOC_CLASSES = ("background", *torchvision.models.get_model_weights("fcn_resnet50").DEFAULT.meta["categories"][1:])
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 Files = Mapping[str, tuple[Path, ...]]  # name -> a picture, its labels and, where there are any, its instances
 
@@ -108,17 +105,14 @@ class SegmentationDataset(CourseDataset):
         scene = _resized(scene, self.size) if self.size else scene
         image = tv_tensors.Image(torch.from_numpy(scene.image).permute(2, 0, 1).contiguous())
         if self.task == "semantic":
-            mask = scene.semantic if scene.semantic is not None else np.asarray(scene.instances) > 0
-            return image, tv_tensors.Mask(torch.from_numpy(mask.astype(np.int64)))
+            return image, tv_tensors.Mask(torch.from_numpy(scene.semantic.astype(np.int64)))
         if scene.objects is not None:
             masks, labels, crowds = scene.objects
             return image, detection_target(masks, labels, iscrowd=crowds)
         if scene.instances is None:
             raise DataError("this data set has no instances", 'load it with task="semantic"')
         masks = to_masks(scene.instances)
-        semantic = scene.semantic
-        labels = [1 if semantic is None else int(np.bincount(semantic[mask > 0]).argmax()) for mask in masks]
-        return image, detection_target(masks, labels)
+        return image, detection_target(masks, [np.bincount(scene.semantic[mask > 0]).argmax() for mask in masks])
 
 
 def detection_target(masks: Any, labels: Any, min_area: int = 1, **more: Any) -> dict[str, Tensor]:
@@ -130,29 +124,20 @@ def detection_target(masks: Any, labels: Any, min_area: int = 1, **more: Any) ->
     masks = torch.as_tensor(masks, dtype=torch.uint8)
     keep = masks.flatten(1).sum(1) >= min_area
     masks, more = masks[keep], {"labels": labels} | more
-    boxes = masks_to_boxes(masks) + torch.tensor([0, 0, 1, 1], device=masks.device)
-    size = tuple(masks.shape[1:])
-    return {
-        "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size, dtype=torch.float32),
-        "masks": tv_tensors.Mask(masks),
-        **{
-            name: torch.as_tensor(values, dtype=torch.int64, device=masks.device)[keep] for name, values in more.items()
-        },
-    }
+    corners = torchvision.ops.masks_to_boxes(masks) + torch.tensor([0, 0, 1, 1], device=masks.device)
+    boxes = tv_tensors.BoundingBoxes(corners, format="XYXY", canvas_size=tuple(masks.shape[1:]), dtype=torch.float32)
+    numbers = {name: torch.as_tensor(x, dtype=torch.int64, device=masks.device)[keep] for name, x in more.items()}
+    return {"boxes": boxes, "masks": tv_tensors.Mask(masks), **numbers}
 
 
 def _resized(scene: Scene, size: Size) -> Scene:
     """The same at another height and width: the picture smoothed, labels taken from the nearest pixel."""
-
-    def scaled(x: Any, how: Image.Resampling = Image.Resampling.NEAREST) -> Any:
-        return x if x is None else np.array(Image.fromarray(x).resize(size[::-1], how))
-
-    objects = scene.objects
-    if objects is not None:
-        masks = [scaled(mask) for mask in objects[0]]
-        objects = (np.stack(masks) if masks else np.zeros((0, *size), np.uint8), *objects[1:])
-    image = scaled(scene.image, Image.Resampling.BILINEAR)
-    return Scene(image, scaled(scene.semantic), scaled(scene.instances), objects=objects)
+    image = np.array(Image.fromarray(scene.image).resize(size[::-1], Image.Resampling.BILINEAR))
+    lengths = zip(scene.semantic.shape, size, strict=True)
+    nearest = np.ix_(*((2 * np.arange(new) + 1) * old // (2 * new) for old, new in lengths))  # where the centres lie
+    instances = scene.instances if scene.instances is None else scene.instances[nearest]
+    objects = scene.objects and (scene.objects[0][:, *nearest], *scene.objects[1:])
+    return Scene(image, scene.semantic[nearest], instances, objects=objects)
 
 
 def _parts(split: str, *more: str) -> tuple[str, ...]:
@@ -186,16 +171,14 @@ def nuclei(folder: Path, split: str, task: str, labels_cache: Path | None = None
         image = read_image(folder / name / "images" / f"{name}.png")
         merged = labels_cache / f"{name}.png" if labels_cache else None
         if merged and merged.is_file():
-            return Scene(image, instances=np.asarray(_open(merged)))
-        labels = np.zeros(image.shape[:2], np.uint16)
-        for number, file in enumerate(sorted((folder / name / "masks").glob("*.png")), start=1):
-            mask = np.asarray(_open(file).convert("L"))
-            if mask.shape != labels.shape:
-                raise DataError(f"{file}: {mask.shape}, but its picture is {labels.shape}", "fetch the data set again")
-            labels[mask > 0] = number
-        if merged:
-            paths.write_atomically(merged, Image.fromarray(labels).save)
-        return Scene(image, instances=labels)
+            labels = read_labels(merged, image.shape[:2])
+        else:
+            labels = np.zeros(image.shape[:2], np.uint16)
+            for number, file in enumerate(sorted((folder / name / "masks").glob("*.png")), start=1):
+                labels[read_labels(file, labels.shape) > 0] = number
+            if merged:
+                paths.write_atomically(merged, Image.fromarray(labels).save)
+        return Scene(image, (labels > 0).astype(np.uint8), labels)
 
     return SegmentationDataset("nuclei", "real", split, CELL_CLASSES, tuple(choose(ids, split)), read, task)
 
@@ -209,8 +192,8 @@ def cifar10(folder: Path, split: str, cache: Path) -> ClassificationDataset:
     part = "test" if _parts(split, "test") == ("test",) else "train"
     file = cache / f"{part}.safetensors"
     if not file.is_file():
-        images, labels = _decode_cifar10(folder, part)
-        paths.write_atomically(file, partial(safetensors.torch.save_file, {"images": images, "labels": labels}))
+        tensors = dict(zip(("images", "labels"), _decode_cifar10(folder, part), strict=True))
+        paths.write_atomically(file, lambda fresh: safetensors.torch.save_file(tensors, fresh))
     stored = safetensors.torch.load_file(file)
     tenth = torch.arange(len(stored["labels"])) % 10 == 0
     keep = {"train": ~tenth, "val": tenth}.get(split, slice(None))
@@ -241,12 +224,10 @@ def image_folder(folder: Path, split: str, task: str, classes: Sequence[str] = C
     """Your own pictures: `images/NAME.png` (or .jpg, .tif, ...) with `masks/NAME.png`, optionally `instances/NAME.png`.
 
     Masks hold class ids, as grey levels or as palette indices; 255 is void. With two classes, masks that all hold 0 and
-    255 alone are read as background and foreground. The folder may instead hold `train/images`, `val/images` and so
-    on; otherwise a fifth of the pictures is kept for validation.
-    Raises DataError, naming the file: a missing mask, another size, a colour mask, a label with no class.
+    255 alone are background and foreground. The folder may instead hold `train/images`, `val/images` and so on; else a
+    fifth of the pictures validates. DataError names the file: no mask, another size, in colour, a label with no class.
     """
-    parts = [folder / part for part in _parts(split, "test")]
-    roots = [part for part in parts if (part / "images").is_dir()] or [folder]
+    roots = [folder / part for part in _parts(split, "test") if (folder / part / "images").is_dir()] or [folder]
     files: dict[str, tuple[Path, ...]] = {}
     for root in roots:
         if not (root / "images").is_dir() or not (root / "masks").is_dir():
@@ -281,7 +262,7 @@ def camvid(folder: Path, split: str, task: str) -> SegmentationDataset:
         hint = "a mirror may hold a part of the set; else fetch it again: course data fetch camvid"
         raise DataError(f"{root} has no pictures for split {split!r}", hint)
     pairs = {file.stem: (file, root / f"{file.parent.name}annot" / file.name) for file in files}
-    return _labelled(pairs, {11: IGNORE} | {i: i for i in range(11)}, "camvid", split, task, synthetic.STREET_CLASSES)
+    return _labelled(pairs, {11: IGNORE} | {i: i for i in range(11)}, "camvid", split, task, STREET_CLASSES)
 
 
 def voc(folder: Path, split: str, task: str) -> SegmentationDataset:
@@ -297,17 +278,15 @@ def voc(folder: Path, split: str, task: str) -> SegmentationDataset:
 def cityscapes(folder: Path, split: str, task: str) -> SegmentationDataset:
     """Cityscapes (Cordts et al., 2016), as torchvision reads it: `leftImg8bit` beside `gtFine`, both unpacked.
 
-    Its 34 labels become the 19 classes of the benchmark; all others, such as parked trailers, are void.
+    Its 34 labels become the benchmark's 19 classes; others, such as parked trailers, are void. Test labels are secret.
     """
-    read, pairs = torchvision.datasets.Cityscapes, dict[str, tuple[Path, Path]]()
-    for part in _parts(split):  # the labels of the test split are secret
-        try:
-            listed = read(folder, part, target_type="semantic")
-        except (RuntimeError, OSError) as error:
-            hint = "unpack leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip into one folder"
-            raise DataError(f"{folder} holds no Cityscapes: {error}", hint) from error
-        pairs |= {Path(i).stem: (Path(i), Path(m)) for i, (m,) in zip(listed.images, listed.targets, strict=True)}
-    evaluated = [label for label in read.classes if 0 <= label.train_id < IGNORE]
+    try:
+        sets = [torchvision.datasets.Cityscapes(folder, part, target_type="semantic") for part in _parts(split)]
+    except (RuntimeError, OSError) as error:
+        hint = "unpack leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip into one folder"
+        raise DataError(f"{folder} holds no Cityscapes: {error}", hint) from error
+    pairs = {Path(i).stem: (Path(i), Path(m)) for s in sets for i, (m,) in zip(s.images, s.targets, strict=True)}
+    evaluated = [label for label in sets[0].classes if 0 <= label.train_id < IGNORE]
     ids = dict.fromkeys(range(34), IGNORE) | {label.id: label.train_id for label in evaluated}
     return _labelled(pairs, ids, "cityscapes", split, task, [label.name for label in evaluated])
 
@@ -346,10 +325,9 @@ def coco(folder: Path, split: str, task: str) -> SegmentationDataset:
         found = sorted(index.imgToAnns[image["id"]], key=lambda annotation: -annotation["area"])
         labels = [ids[annotation["category_id"]] for annotation in found]
         crowds = [annotation.get("iscrowd", 0) for annotation in found]
-        masks = np.zeros((len(found), image["height"], image["width"]), np.uint8)
-        semantic = np.zeros(masks.shape[1:], np.uint8)
-        for mask, annotation, label, crowd in zip(masks, found, labels, crowds, strict=True):
-            mask[:] = index.annToMask(annotation)
+        semantic = np.zeros((image["height"], image["width"]), np.uint8)
+        masks = np.array([index.annToMask(annotation) for annotation in found], np.uint8).reshape(-1, *semantic.shape)
+        for mask, label, crowd in zip(masks, labels, crowds, strict=True):
             semantic[mask > 0] = IGNORE if crowd else label
         return Scene(read_image(folder / name), semantic, objects=(masks, labels, crowds))
 
@@ -383,11 +361,10 @@ def drawn(family: str, split: str, task: str, name: str, count: int | None, size
     _parts(split, "test")  # is it known?
     seeds = np.random.SeedSequence([seed, (*SPLITS, "test").index(split)])
     if family == "shapes":
-        arrays = synthetic.draw_shapes(int(seeds.generate_state(1)[0]), count or 4000)
-        images, labels = (torch.from_numpy(array) for array in arrays)
+        images, labels = map(torch.from_numpy, synthetic.draw_shapes(int(seeds.generate_state(1)[0]), count or 4000))
         return ClassificationDataset(name, "synthetic", split, synthetic.SHAPE_CLASSES, images, labels)
-    draw = {"cells": synthetic.draw_cells, "streets": synthetic.draw_streets}[family]
-    classes = {"cells": CELL_CLASSES, "streets": synthetic.STREET_CLASSES}[family]
+    styles = {"cells": (synthetic.draw_cells, CELL_CLASSES), "streets": (synthetic.draw_streets, STREET_CLASSES)}
+    draw, classes = styles[family]
     ids = tuple(f"{family}-{number}" for number in seeds.generate_state(count or 100))
     return SegmentationDataset(name, "synthetic", split, classes, ids, lambda i: draw(int(i.split("-")[1]), size), task)
 
@@ -408,12 +385,14 @@ def read_image(file: Path) -> NDArray[np.uint8]:
 def read_labels(file: Path, size: tuple[int, ...]) -> NDArray[Any]:
     """Levels or palette indices `[H, W]` of a PNG. DataError: missing, damaged, in colour, or not of `size`."""
     picture = _open(file)
+    if picture.mode in ("LA", "RGB", "RGBA") and len({band.tobytes() for band in picture.convert("RGB").split()}) == 1:
+        picture = picture.convert("L")  # grey that was saved as a colour picture
     if picture.mode not in ("1", "L", "P", "I", "I;16"):
         hint = "save class ids as a grey or palette PNG: 0 for the first class, 1 for the second, ..."
         raise DataError(f"{file}: a colour picture ({picture.mode}), not labels", hint)
     labels = np.array(picture, np.uint8 if picture.mode == "1" else None)
-    if labels.shape != tuple(size):
-        raise DataError(f"{file}: {labels.shape}, but its picture is {tuple(size)}", "save it at its picture's size")
+    if labels.shape != size:
+        raise DataError(f"{file}: {labels.shape}, but its picture is {size}", "save it at that size, or fetch it again")
     return labels
 
 

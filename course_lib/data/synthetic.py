@@ -15,6 +15,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.draw import disk
+from skimage.segmentation import find_boundaries, relabel_sequential
 
 from course_lib.errors import InputError
 
@@ -34,7 +36,7 @@ class Scene:
     """A picture, drawn or read, and its labels."""
 
     image: NDArray[np.uint8]  # [H, W, 3], RGB
-    semantic: NDArray[np.integer] | None = None  # class ids [H, W], 255 = void; None: instances alone, all of class 1
+    semantic: NDArray[np.integer]  # class ids [H, W], 255 = void
     instances: NDArray[np.integer] | None = None  # [H, W], 0 = no instance; None: none known; drawn: 1..N, all visible
     variant: str = ""  # drawn: "fluorescence", "stained" or "brightfield"; "day", "overcast" or "dusk"
     objects: tuple[NDArray[np.uint8], list[int], list[int]] | None = None  # where they overlap: see `readers.coco`
@@ -42,9 +44,7 @@ class Scene:
     @property
     def boundary(self) -> NDArray[np.bool_]:
         """Bool `[H, W]`: pixels with another class, void included, or another instance among their 4 neighbours."""
-        key = np.asarray(self.instances, np.int32) * 256 + np.asarray(self.semantic)
-        cross = ndimage.generate_binary_structure(2, 1)
-        return ndimage.maximum_filter(key, footprint=cross) != ndimage.minimum_filter(key, footprint=cross)
+        return find_boundaries(np.asarray(self.instances, np.int32) * 256 + self.semantic)
 
 
 def _generator(family: int, seed: int, size: Size) -> Generator:
@@ -58,9 +58,7 @@ def _scene(image: NDArray[np.floating], semantic: Floats, instances: Floats, var
     """From grey `[H, W]` or RGB `[3, H, W]` in 0..1, and from ids some of which may be hidden everywhere."""
     levels = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
     rgb = np.ascontiguousarray(np.broadcast_to(levels, (3, *levels.shape[-2:])).transpose(1, 2, 0))
-    ids = instances.astype(np.int64)
-    seen = np.bincount(ids[ids > 0], minlength=1) > 0
-    return Scene(rgb, semantic.astype(np.uint8), (np.cumsum(seen) * seen).astype(np.uint16)[ids], variant)
+    return Scene(rgb, semantic.astype(np.uint8), relabel_sequential(instances.astype(np.uint16))[0], variant)
 
 
 def _value_noise(rng: Generator, size: Size, step: float) -> Floats:
@@ -116,12 +114,8 @@ def _paint_cells(rng: Generator, size: Size, radius: float, coverage: float, var
     dye, instances = np.zeros((2, *size), dtype=np.float32)
     # first the debris: specks and fibres that take up dye but are no nuclei
     for _ in range(rng.poisson(3 * (size[0] * size[1] / 16384) ** 0.5)):
-        row, col, reach = int(rng.integers(size[0])), int(rng.integers(size[1])), rng.uniform(0.6, 0.24 * radius + 0.6)
-        span = int(reach) + 1
-        top, left = max(row - span, 0), max(col - span, 0)
-        patch = dye[top : row + span + 1, left : col + span + 1]
-        y, x = np.ogrid[top - row : top - row + patch.shape[0], left - col : left - col + patch.shape[1]]
-        patch[y * y + x * x <= reach * reach] = rng.uniform(0.4, 1.5)
+        centre, reach = rng.integers(size), rng.uniform(0.6, 0.24 * radius + 0.6)
+        dye[disk(centre, reach, shape=size)] = rng.uniform(0.4, 1.5)
     for _ in range(rng.poisson(0.45)):
         ends = rng.uniform(-0.1, 1.1, (3, 2)) * size  # a quadratic Bezier curve
         t = np.linspace(0, 1, 3 * max(size))[:, None]
@@ -293,9 +287,8 @@ class _Street:
         for out, kerb in zip((-1, 1), self.kerbs, strict=True):
             for kind, step, share, first, last in ROWS:
                 places, taken = np.arange(6 + step * rng.random(), 44, step).tolist(), 2 * share * rng.random()
-                for z, (a, b) in zip(places, rng.random((len(places), 2)).tolist(), strict=True):
-                    if b < taken:
-                        found.append((z, kerb + out * (first + (last - first) * a), kind))
+                chances = zip(places, rng.random((len(places), 2)).tolist(), strict=True)
+                found += [(z, kerb + out * (first + (last - first) * a), kind) for z, (a, b) in chances if b < taken]
         for number, (z, x, kind) in enumerate(sorted(found, reverse=True), 1):
             metre = self.focal / z
             if -3 * metre < self.centre + x * metre < self.size[1] + 3 * metre:  # in sight

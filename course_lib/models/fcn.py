@@ -15,10 +15,9 @@ class FCN(nn.Module):
     and so on; the last are enlarged to the picture. On VGG-16, strides of 32, 16 and 8 are FCN-32s, FCN-16s and FCN-8s,
     without the two wide layers that the authors kept from its dense head.
 
-    Args:
-        backbone: gives the maps, as `Classifier` does: `features(images)` returns them, finest first, and `strides` and
-            `widths` hold, for each, the picture's pixels between two of its values and its channels.
-        stride: of the finest map that takes part (else InputError); the backbone's coarsest means no skip connection.
+    `backbone` gives the maps, as `Classifier` does: `features(images)` returns them, finest first, and `strides` and
+    `widths` hold, for each, the picture's pixels between two of its values and its channels. `stride`: of the finest
+    map that takes part (else InputError); the backbone's coarsest means no skip connection.
     """
 
     def __init__(self, backbone: Any, classes: int, stride: int = 4) -> None:

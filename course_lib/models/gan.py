@@ -31,9 +31,8 @@ class Generator(nn.Sequential):
 class PatchDiscriminator(nn.Sequential):
     """Judges samples `[B, inputs, H, W]` patch by patch: logits `[B, 1, H / 8, W / 8]`, above 0 where one looks true.
 
-    Isola et al.: Image-to-image translation with conditional adversarial networks, 2017. Each layer's weights are
-    divided by their spectral norm, so that scores cannot change abruptly (Miyato et al., 2018). With three `channels`,
-    a score sees 38 pixels in each direction.
+    Isola et al.: Image-to-image translation with conditional adversarial networks, 2017. Spectral normalisation keeps
+    scores from changing abruptly (Miyato et al., 2018). With three `channels`, a score sees 38 x 38 pixels.
     """
 
     def __init__(self, inputs: int, channels: Sequence[int] = (16, 32, 64)) -> None:
@@ -55,8 +54,7 @@ def alternating(
     Args:
         optimisers: the generator's, the discriminator's; give both to `fit`, too.
         make: `(generator, batch) -> (true sample, made sample, loss of its own)`, such as `judged_masks` returns.
-        weight: of the adversarial loss that is added to the generator's own.
-        kind: see `losses.discriminator`.
+        weight, kind: of the adversarial loss that is added to the generator's own; see `losses.discriminator`.
         precision: of both networks; None for float32.
 
     The step's model is an `nn.ModuleDict` of `"generator"` and `"discriminator"`. It reports `loss`, the generator's
@@ -89,8 +87,7 @@ def judged_masks(loss: Callable[[Tensor, Tensor], Tensor]) -> Make:
 
     Luc et al.: Semantic segmentation using adversarial networks, 2016. A batch is images `[B, 3, H, W]` and class ids
     `[B, H, W]`; the generator returns logits `[B, C, H, W]`; samples are `[B, 3 + C, H, W]`. Predicted masks are
-    rounded, or grey values would give them away; gradients pass straight through (Bengio et al.: Estimating or
-    propagating gradients through stochastic neurons, 2013).
+    rounded, or grey values would give them away; gradients pass straight through (Bengio et al., 2013).
     """
 
     def make(net: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,14 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torchvision.models.detection import MaskRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.models.detection.rpn import RPNHead
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
-from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
-from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+from torchvision.models import detection
+from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign, feature_pyramid_network
 
 from course_lib.models.classifier import Classifier
 
@@ -22,8 +16,7 @@ from course_lib.models.classifier import Classifier
 class Pyramid(nn.Module):
     """Pictures `[B, 3, H, W]` -> maps of one width, finest first (Lin et al.: Feature pyramid networks, 2017).
 
-    It takes over a classifier's stem and first two stages; their maps and a halved one come out, with steps of 4, 8 and
-    16 pixels, each `[B, channels, H / step, W / step]`.
+    It takes over a classifier's stem and first two stages; maps are `[B, channels, H / s, W / s]`, s = 4, 8, 16 pixels.
     """
 
     def __init__(self, body: Classifier, channels: int = 64) -> None:
@@ -31,15 +24,15 @@ class Pyramid(nn.Module):
         self.body, self.out_channels = body, channels
         body.stages = body.stages[:2]
         del body.head
-        self.join = FeaturePyramidNetwork(list(body.widths[1:3]), channels, LastLevelMaxPool())
+        self.join = FeaturePyramidNetwork(list(body.widths[1:3]), channels, feature_pyramid_network.LastLevelMaxPool())
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """The maps by their names, `"0"`, `"1"` and `"pool"`."""
+        """The maps by their names: of the stages, `"0"` and `"1"`, and the last one halved, `"pool"`."""
         fine, coarse = self.body.features(images.contiguous(memory_format=torch.channels_last))[1:]
         return self.join({"0": fine, "1": coarse})
 
 
-class OwnSize(GeneralizedRCNNTransform):
+class OwnSize(detection.transform.GeneralizedRCNNTransform):
     """Pictures keep their size; each channel is brought to the same mean and deviation, whatever the light or stain."""
 
     def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
@@ -57,11 +50,8 @@ def mask_rcnn(
     body: Classifier | None = None,
     sizes: Sequence[float] = (12, 24, 48),
     channels: int = 64,
-    *,
     sampled: int = 64,
-    proposals: int = 300,
-    hidden: int = 96,
-) -> MaskRCNN:
+) -> detection.MaskRCNN:
     """Torchvision's Mask R-CNN (He, Gkioxari, Dollár, Girshick: Mask R-CNN, 2017), slim enough for a laptop's CPU.
 
     What costs is the number of sampled boxes times the width of the heads, not the body: lesson 07 has the table. In
@@ -74,26 +64,24 @@ def mask_rcnn(
         sizes: sides of the square anchors on the three maps, in pixels, finest first.
         channels: of the maps, and of the mask head.
         sampled: boxes of a picture from which the heads learn; torchvision's default is 512.
-        proposals: of a picture in training, of which they are sampled; torchvision's default is 2,000.
-        hidden: width of the box head; torchvision's default is 1,024.
     """
     one, maps = ((1.0,),) * len(sizes), ["0", "1"]
-    net = MaskRCNN(
+    net = detection.MaskRCNN(
         Pyramid(body or Classifier(), channels),
-        rpn_anchor_generator=AnchorGenerator(tuple((size,) for size in sizes), one),
-        rpn_head=RPNHead(channels, 1),
-        rpn_pre_nms_top_n_train=2 * proposals,
-        rpn_post_nms_top_n_train=proposals,
+        rpn_anchor_generator=detection.anchor_utils.AnchorGenerator(tuple((size,) for size in sizes), one),
+        rpn_head=detection.rpn.RPNHead(channels, 1),
+        rpn_pre_nms_top_n_train=600,
+        rpn_post_nms_top_n_train=300,
         rpn_batch_size_per_image=128,
         box_roi_pool=MultiScaleRoIAlign(maps, 7, 2, canonical_scale=24, canonical_level=3),
-        box_head=TwoMLPHead(channels * 7 * 7, hidden),
-        box_predictor=FastRCNNPredictor(hidden, classes),
+        box_head=detection.faster_rcnn.TwoMLPHead(channels * 7 * 7, 96),
+        box_predictor=detection.faster_rcnn.FastRCNNPredictor(96, classes),
         box_batch_size_per_image=sampled,
         box_nms_thresh=0.3,  # objects of one class hardly overlap
         box_detections_per_img=400,
         mask_roi_pool=MultiScaleRoIAlign(maps, 14, 2, canonical_scale=96, canonical_level=3),  # outlines: the finer map
-        mask_head=MaskRCNNHeads(channels, (channels, channels), 1),
-        mask_predictor=MaskRCNNPredictor(channels, channels, classes),
+        mask_head=detection.mask_rcnn.MaskRCNNHeads(channels, (channels, channels), 1),
+        mask_predictor=detection.mask_rcnn.MaskRCNNPredictor(channels, channels, classes),
     )
     net.transform = OwnSize(1, 1, [0.0] * 3, [1.0] * 3, size_divisible=16)
     return net

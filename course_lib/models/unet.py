@@ -26,10 +26,8 @@ class UNet(nn.Module):
     `normalise` brings each channel of each picture to mean 0 and deviation 1, whatever the light or the stain. A tile
     has other means than its picture: who predicts tiles replaces it by a `v2.Normalize` with those of the whole.
 
-    Args:
-        channels: of each stage's maps, finest first.
-        skips: `"concatenate"`, `"add"`, or `"none"`; else InputError.
-        stride: of the first layer; 1 works at the picture's own resolution.
+    `channels`: of each stage's maps, finest first. `skips`: `"concatenate"`, `"add"`, or `"none"`; else InputError.
+    `stride`: of the first layer; 1 works at the picture's own resolution.
     """
 
     def __init__(

@@ -161,7 +161,7 @@ def break_stray(folder):
 
 
 def break_colour(folder):
-    save(np.zeros((8, 10, 3), np.uint8), folder / "masks" / "b.png")
+    save(np.full((8, 10, 3), (0, 0, 200), np.uint8), folder / "masks" / "b.png")
 
 
 def break_image(folder):
@@ -195,6 +195,13 @@ def own_masks(tmp_path, masks, mode=None, part=""):
     for i, mask in enumerate(masks):
         save(np.full((2, 3, 3), i, np.uint8), tmp_path / part / "images" / f"{part}{i}.png")
         save(np.array(mask, np.uint8), tmp_path / part / "masks" / f"{part}{i}.png", mode)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGB", "RGBA"])
+def test_grey_masks_that_a_program_saved_as_colour_pictures_are_read(tmp_path, mode):
+    own_masks(tmp_path, [[[0, 1, 2], [2, 0, 255]]], mode)
+    [(_, mask)] = data.load("folder", "all", path=tmp_path, classes=CLASSES)
+    assert mask.tolist() == [[0, 1, 2], [2, 0, 255]]
 
 
 def test_masks_of_one_bit_are_background_and_foreground(tmp_path):
