@@ -8,7 +8,6 @@ learning rate of 0.005 that warms up, float32, and pictures of the size that it 
 """
 
 import argparse
-import contextlib
 import json
 import subprocess
 import sys
@@ -107,10 +106,9 @@ def unet(dataset: CourseDataset, clock: common.Clock, seconds: float, seed: int)
     return net, lambda image: objects(classical.split_touching(logits_of(image[None] / 255)[0].argmax(0).cpu()))
 
 
-def detections(net: nn.Module, mixed: Callable[[], Any], image: Tensor) -> Found:
-    """A detector's, their masks as 0 and 1; and as one label map."""
-    with mixed():
-        found = {name: value.cpu() for name, value in net([image / 255])[0].items()}
+def detections(net: nn.Module, image: Tensor) -> Found:
+    """A detector's, their masks as 0 and 1; and as one label map. In float32: bfloat16 would round the boxes."""
+    found = {name: value.cpu() for name, value in net([image / 255])[0].items()}
     return found | {"masks": found["masks"][:, 0] > 0.5}, label_map(found)
 
 
@@ -128,7 +126,7 @@ def ours(dataset: CourseDataset, clock: common.Clock, seconds: float, seed: int)
 
     adam = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=3e-3, weight_decay=0.01)
     train(net, endless(batches), cost, adam, clock, seconds)
-    return net, partial(detections, net, mixed)
+    return net, partial(detections, net)
 
 
 def default(dataset: CourseDataset, clock: common.Clock, seconds: float, seed: int) -> tuple[nn.Module, Predict]:
@@ -149,7 +147,7 @@ def default(dataset: CourseDataset, clock: common.Clock, seconds: float, seed: i
 
     sgd = torch.optim.SGD(net.parameters(), lr=0.005, momentum=0.9, weight_decay=5e-4)
     train(net, batches(), cost, sgd, clock, seconds, lambda share: min(1.0, 0.01 + 20 * share))
-    return net, partial(detections, net, contextlib.nullcontext)
+    return net, partial(detections, net)
 
 
 OWN = ("one", "out", "seeds")  # options of the parent process
@@ -209,9 +207,7 @@ def main() -> None:
         for name in METHODS:
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "result.json"
-                given = [
-                    f"--{key}={value}" for key, value in vars(options).items() if value and key not in ("one", "out")
-                ]
+                given = [f"--{key}={value}" for key, value in vars(options).items() if value and key not in OWN]
                 subprocess.run([sys.executable, __file__, *given, "--one", name, str(seed), str(file)], check=True)
                 result = json.loads(file.read_text(encoding="utf-8"))
             entry = entries.setdefault(name, common.entry(name, result["dataset"], []))

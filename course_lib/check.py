@@ -90,12 +90,14 @@ def _function(given: Any, cases: list, right: list, mistakes: list, atol: float,
         if agrees(wrong).any() and (agrees(wrong) | undefined).all():
             return "wrong", advice
     first = int(agrees(right).argmin())
+    if isinstance(right[first], dict):
+        return "wrong", f"case {first + 1}: not the arrays that were expected."
     wanted, answer = np.asarray(right[first]), answers[first]
     got = np.asarray(answer, None if hasattr(answer, "shape") else object)
     detail = "some of the values differ" if wanted.size > 12 else f"{wanted} expected, {got} returned"
     if wanted.shape != got.shape:
         detail = f"shape {wanted.shape} expected, {got.shape} returned"
-    return "wrong", f"case {first + 1}: {detail if wanted.dtype != object else 'not the arrays that were expected'}."
+    return "wrong", f"case {first + 1}: {detail}."
 
 
 def _same(given: Any, recorded: Any, atol: float) -> bool:

@@ -40,16 +40,12 @@ class ConfusionMatrix:
         hit = self.counts.diagonal().double()
         return hit / (self.counts.sum(0) + self.counts.sum(1) - hit)
 
-    def dice(self) -> Tensor:
-        """Dice coefficient (F1 score) of each class, float64 `[C]`; NaN as in `iou`."""
-        return 2 * self.iou() / (1 + self.iou())
-
     def summary(self) -> dict[str, float]:
         """`pixel_accuracy`, and averages of the classes that occur: `mean_iou`, `dice`. InputError: nothing counted."""
-        total = int(self.counts.sum())
+        total, iou = int(self.counts.sum()), self.iou()
         if not total:
             raise InputError("no pixel was counted", "call update() with at least one picture that is not all void")
-        means = {"mean_iou": float(self.iou().nanmean()), "dice": float(self.dice().nanmean())}
+        means = {"mean_iou": float(iou.nanmean()), "dice": float((2 * iou / (1 + iou)).nanmean())}
         return {"pixel_accuracy": int(self.counts.diagonal().sum()) / total, **means}
 
 
@@ -117,9 +113,8 @@ def dsb_score(prediction: Array, truth: Array) -> float:
 def average_precision(pairs: Iterable[tuple[dict, dict]], kind: Literal["segm", "bbox"] = "segm") -> dict[str, float]:
     """COCO average precision over a data set, by torchmetrics: `ap50` (IoU 0.5) and `ap` (0.5:0.05:0.95).
 
-    `pairs`: (prediction, truth) of each picture. The truth is torchvision's detection dict: `masks` uint8 `[N, H, W]`
-    or `boxes` float `[N, 4]` xyxy, and `labels` int64 `[N]`; the prediction has `scores` float `[N]` too. `"segm"`
-    compares masks, `"bbox"` boxes. COCO stops at 100 objects a picture; nuclei exceed that, so here the limit is 1,000.
+    `pairs`: (prediction, truth) of each picture, detection dicts: `masks` `[N, H, W]` (compared by `"segm"`) or `boxes`
+    `[N, 4]` xyxy (by `"bbox"`), and `labels` `[N]`; predictions have `scores` `[N]`, too. At most 1,000 objects count.
     """
     from torchmetrics.detection import MeanAveragePrecision  # slow to import, and only needed here
 

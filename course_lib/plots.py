@@ -57,7 +57,7 @@ def outline(image: Array, labels: Array, colour: str = "#f0e442") -> NDArray[Any
 def objects(image: Any, boxes: Any, masks: Any = None, captions: Sequence[str] | None = None) -> NDArray[np.uint8]:
     """The image uint8 `[3, H, W]` with objects drawn in, each in a colour: `[H, W, 3]`.
 
-    `boxes` `[N, 4]` xyxy as frames, `masks` `[N, H, W]`, not 0 inside, as tints; `captions` beside their frames.
+    `boxes` `[N, 4]` xyxy are frames, `masks` `[N, H, W]`, not 0 inside, tints; `captions` stand beside their frames.
     """
     drawn, colours = image.as_subclass(Tensor), [CYCLE[number % len(CYCLE)] for number in range(len(boxes))]
     if len(boxes) and masks is not None:

@@ -81,8 +81,8 @@ class SegmentationDataset(CourseDataset):
 
     `dataset[i]` is, for `task="semantic"`, `(image, mask)`: `tv_tensors.Image` uint8 `[3, H, W]` and
     `tv_tensors.Mask` int64 `[H, W]` (class ids, 255 = void); for `task="instance"`, `(image, target)` with
-    torchvision's detection dict: `boxes` float32 `[N, 4]` xyxy, `labels` int64 `[N]`, `masks` uint8 `[N, H, W]`;
-    of COCO also `iscrowd` int64 `[N]`: 1 where one mask covers a crowd of objects.
+    torchvision's detection dict: `boxes` float32 `[N, 4]` xyxy, `labels` int64 `[N]`, `masks` uint8 `[N, H, W]`; COCO
+    marks a mask over a crowd with 1 in `iscrowd` int64 `[N]`.
     """
 
     ids: tuple[str, ...]  # a name for each picture
@@ -317,8 +317,8 @@ def coco(folder: Path, split: str, task: str) -> SegmentationDataset:
         except (OSError, ValueError, KeyError) as error:
             hint = "unpack train2017.zip, val2017.zip and annotations_trainval2017.zip into one folder"
             raise DataError(f"{file} holds no annotations of COCO: {error!r}", hint) from error
-    categories = sorted(index.dataset["categories"], key=lambda category: category["id"])
-    ids = {category["id"]: number for number, category in enumerate(categories, start=1)}  # 80, numbered up to 90
+    names = {0: "background"} | {key: category["name"] for key, category in sorted(index.cats.items())}
+    ids = {key: number for number, key in enumerate(names)}  # 80, where COCO's go up to 90
 
     def read(name: str) -> Scene:
         index, image = pictures[name]
@@ -331,8 +331,7 @@ def coco(folder: Path, split: str, task: str) -> SegmentationDataset:
             semantic[mask > 0] = IGNORE if crowd else label
         return Scene(read_image(folder / name), semantic, objects=(masks, labels, crowds))
 
-    classes = ("background", *(category["name"] for category in categories))
-    return SegmentationDataset("coco", "real", split, classes, tuple(sorted(pictures)), read, task)
+    return SegmentationDataset("coco", "real", split, tuple(names.values()), tuple(sorted(pictures)), read, task)
 
 
 def _labelled(

@@ -14,10 +14,7 @@ from course_lib.models.classifier import Classifier
 
 
 class Pyramid(nn.Module):
-    """Pictures `[B, 3, H, W]` -> maps of one width, finest first (Lin et al.: Feature pyramid networks, 2017).
-
-    It takes over a classifier's stem and first two stages; maps are `[B, channels, H / s, W / s]`, s = 4, 8, 16 pixels.
-    """
+    """A classifier's stem and first two stages, and their maps at one width (Lin et al.: Feature pyramids, 2017)."""
 
     def __init__(self, body: Classifier, channels: int = 64) -> None:
         super().__init__()
@@ -27,7 +24,7 @@ class Pyramid(nn.Module):
         self.join = FeaturePyramidNetwork(list(body.widths[1:3]), channels, feature_pyramid_network.LastLevelMaxPool())
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """The maps by their names: of the stages, `"0"` and `"1"`, and the last one halved, `"pool"`."""
+        """`[B, 3, H, W]` -> `"0"`, `"1"`, `"pool"`: `[B, channels, H / s, W / s]`, s = 4, 8 and 16 pixels."""
         fine, coarse = self.body.features(images.contiguous(memory_format=torch.channels_last))[1:]
         return self.join({"0": fine, "1": coarse})
 
@@ -44,6 +41,17 @@ class OwnSize(detection.transform.GeneralizedRCNNTransform):
         deviation, mean = torch.std_mean(image, (1, 2), keepdim=True)
         return (image - mean) / (deviation + 1e-3) * 0.25 + 0.47
 
+    def postprocess(self, result: Any, image_shapes: Any, original_image_sizes: Any) -> Any:
+        """Masks `[N, 1, H, W]`, read between their places; torchvision rounds boxes down before it fills them."""
+        for found, size in zip(result, original_image_sizes, strict=False):  # in training nothing was found
+            x0, y0, x1, y1 = found["boxes"].T[..., None]
+            cells = torch.arange(found["masks"].shape[-1], device=x0.device)
+            pixels = (torch.arange(length, device=x0.device) for length in size)  # like RoIAlign, from 0, not 0.5
+            places = [(p - a) / (b - a) * len(cells) - 0.5 for p, a, b in zip(pixels, (y0, x0), (y1, x1), strict=True)]
+            rows, columns = ((1 - (place[..., None] - cells).abs()).clip(min=0) for place in places)
+            found["masks"] = (rows @ found["masks"][:, 0] @ columns.mT)[:, None]
+        return result
+
 
 def mask_rcnn(
     classes: int = 2,
@@ -54,9 +62,8 @@ def mask_rcnn(
 ) -> detection.MaskRCNN:
     """Torchvision's Mask R-CNN (He, Gkioxari, Dollár, Girshick: Mask R-CNN, 2017), slim enough for a laptop's CPU.
 
-    What costs is the number of sampled boxes times the width of the heads, not the body: lesson 07 has the table. In
-    training it takes pictures float `[3, H, W]` in 0..1 and detection dicts, and returns five losses; in evaluation a
-    dict for each picture: `boxes`, `labels`, `scores`, best first, and `masks`, probabilities `[N, 1, H, W]`.
+    In training it takes pictures float `[3, H, W]` in 0..1 and detection dicts, and returns five losses; in evaluation
+    a dict for each picture: `boxes`, `labels`, `scores`, best first, and `masks`, probabilities `[N, 1, H, W]`.
 
     Args:
         classes: with the background, which is 0.
@@ -65,21 +72,20 @@ def mask_rcnn(
         channels: of the maps, and of the mask head.
         sampled: boxes of a picture from which the heads learn; torchvision's default is 512.
     """
-    one, maps = ((1.0,),) * len(sizes), ["0", "1"]
     net = detection.MaskRCNN(
         Pyramid(body or Classifier(), channels),
-        rpn_anchor_generator=detection.anchor_utils.AnchorGenerator(tuple((size,) for size in sizes), one),
+        rpn_anchor_generator=detection.anchor_utils.AnchorGenerator(tuple((s,) for s in sizes), ((1.0,),) * len(sizes)),
         rpn_head=detection.rpn.RPNHead(channels, 1),
         rpn_pre_nms_top_n_train=600,
         rpn_post_nms_top_n_train=300,
         rpn_batch_size_per_image=128,
-        box_roi_pool=MultiScaleRoIAlign(maps, 7, 2, canonical_scale=24, canonical_level=3),
+        box_roi_pool=MultiScaleRoIAlign(["0", "1"], 7, 2, canonical_scale=24, canonical_level=3),
         box_head=detection.faster_rcnn.TwoMLPHead(channels * 7 * 7, 96),
         box_predictor=detection.faster_rcnn.FastRCNNPredictor(96, classes),
         box_batch_size_per_image=sampled,
         box_nms_thresh=0.3,  # objects of one class hardly overlap
         box_detections_per_img=400,
-        mask_roi_pool=MultiScaleRoIAlign(maps, 14, 2, canonical_scale=96, canonical_level=3),  # outlines: the finer map
+        mask_roi_pool=MultiScaleRoIAlign(["0", "1"], 14, 2, canonical_scale=96, canonical_level=3),  # outlines: finer
         mask_head=detection.mask_rcnn.MaskRCNNHeads(channels, (channels, channels), 1),
         mask_predictor=detection.mask_rcnn.MaskRCNNPredictor(channels, channels, classes),
     )

@@ -11,18 +11,27 @@ def box_iou() -> Exercise:
     """IoU of each box of one list with each of another."""
 
     def iou(
-        a: Any, b: Any, clip: bool = True, both: bool = True, edge: float = 0, union: bool = True
+        a: Any,
+        b: Any,
+        clip: bool = True,
+        both: bool = True,
+        edge: float = 0,
+        union: bool = True,
+        hull: bool = False,
     ) -> Any:
         first, last = torch.maximum(a[:, None, :2], b[:, :2]), torch.minimum(a[:, None, 2:], b[:, 2:])
         sides = last - first + edge
         overlap = (sides.clip(min=0) if clip else sides).prod(2)
         areas = [(boxes[:, 2:] - boxes[:, :2] + edge).prod(1) for boxes in (a, b)]
         total = areas[0][:, None] + areas[1]
+        if hull:
+            around = torch.maximum(a[:, None, 2:], b[:, 2:]) - torch.minimum(a[:, None, :2], b[:, :2])
+            return overlap / around.prod(2)
         return overlap / (total - overlap * union) if both else overlap
 
     near = torch.tensor([[0.0, 0, 4, 4], [10, 10, 20, 14]])
     cases = [
-        (near, torch.tensor([[2.0, 0, 6, 4], [0, 0, 4, 4], [30, 30, 35, 40]])),
+        (near, torch.tensor([[2.0, 0, 6, 4], [0, 0, 4, 4], [6, 0, 10, 4], [30, 30, 35, 40]])),
         (torch.tensor([[1.0, 2, 4, 8]]), torch.tensor([[0.0, 0, 2, 3], [1, 2, 4, 5], [3, 7, 9, 9]])),
     ]
     mistakes = [
@@ -39,6 +48,14 @@ def box_iou() -> Exercise:
         (
             lambda a, b: iou(a, b, edge=1),
             "no + 1: the right edge lies behind the last pixel, so the width is right - left.",
+        ),
+        (
+            lambda a, b: iou(a, b, clip=False).clip(min=0),
+            "boxes that do not touch have negative sides: clip each side at 0 before you multiply.",
+        ),
+        (
+            lambda a, b: iou(a, b, hull=True),
+            "that is divided by the box around both: the union is area + area - overlap.",
         ),
         (lambda a, b: iou(b, a), "transposed: a row for each box of a, a column for each box of b."),
         (
@@ -75,6 +92,18 @@ def encode() -> Exercise:
             "the other way round: from the anchor to the box, in units of the anchor.",
         ),
         (
+            lambda a, b: deltas(a, b) * torch.tensor([-1, -1, 1, 1]),
+            "the shift is box minus anchor, not the other way round.",
+        ),
+        (
+            lambda a, b: deltas(a, b) * torch.tensor([1, 1, -1, -1]),
+            "log(box / anchor): a larger box is positive.",
+        ),
+        (
+            lambda a, b: torch.cat([-deltas(b, a)[:, :2], deltas(a, b)[:, 2:]], 1),
+            "divide the shift by the anchor's size: in prediction, the box is not known yet.",
+        ),
+        (
             lambda a, b: deltas(a, b)[:, [0, 2, 1, 3]],
             "the order is t_x, t_y, t_w, t_h.",
         ),
@@ -103,6 +132,17 @@ def nms() -> Exercise:
         worse = [bool((iou(boxes[i], boxes[order[:n]]) > threshold).any()) for n, i in enumerate(order)]
         return order[~torch.tensor(worse)]
 
+    def sorted_places(boxes: Any, scores: Any, threshold: Any) -> Any:
+        order = scores.argsort(descending=True)
+        return kept(boxes[order], scores[order], threshold)
+
+    def doubles(boxes: Any, scores: Any, threshold: Any) -> Any:
+        left, found = scores.argsort(descending=True), []
+        while len(left):
+            found.append(left[0])
+            left = left[1:][iou(boxes[left[0]], boxes[left[1:]]) > threshold]
+        return torch.stack(found)
+
     generator = torch.Generator().manual_seed(0)
     corner = 20 * torch.rand(12, 2, generator=generator)
     crowd = torch.cat([corner, corner + 8 + 4 * torch.rand(12, 2, generator=generator)], 1)
@@ -124,6 +164,15 @@ def nms() -> Exercise:
         (
             once,
             "a box that is thrown away must not throw away others: compare only with boxes that are kept.",
+        ),
+        (
+            sorted_places,
+            "those are places in the sorted list: look up in it which boxes they are.",
+        ),
+        (doubles, "you kept the doubles and threw away the others: keep those of an IoU <= threshold."),
+        (
+            lambda b, s, t: torch.isin(torch.arange(len(b)), kept(b, s, t)),
+            "that is a mask of true and false: return indices, best first.",
         ),
         (lambda b, s, t: kept(b, s, t).sort().values, "the indices are right; return them best first."),
         (lambda b, s, t: b[kept(b, s, t)], "those are the boxes: return their indices."),
@@ -155,6 +204,15 @@ def detector_labels() -> Exercise:
             lambda ids: (ids >= 0, ids[ids >= 0] + 1),
             "the labels are right; return indices, not a mask of true and false.",
         ),
+        (
+            lambda ids: ((ids >= 0).nonzero(), ids[ids >= 0] + 1),
+            "nonzero() gives a column [K, 1]: take [:, 0].",
+        ),
+        (
+            lambda ids: (right(ids)[0], ids + 1),
+            "the indices are right; the labels must be those of the kept objects alone.",
+        ),
+        (lambda ids: right(ids)[::-1], "indices first, then labels."),
     ]
     return Exercise(
         4, right, mistakes, [(torch.tensor([0, -1, 1, 0, 1]),), (torch.tensor([-1, 0, -1, 1]),)]

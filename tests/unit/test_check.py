@@ -261,6 +261,7 @@ WRONG = [
     (check.encode, lambda a, b: BoxCoder((1.0,) * 4).encode_single(a, b), "the other way round"),
     (check.nms, lambda b, s, t: b[ops.nms(b, s, t)], "return their indices"),
     (check.nms, lambda b, s, t: ops.nms(b, s, t).sort().values, "best first"),
+    (check.detector_labels, lambda ids: ((ids >= 0).nonzero(), torch.zeros(9)), "not the arrays that were expected"),
     (check.detector_labels, lambda ids: (ids.nonzero()[:, 0], ids[ids != 0] + 1), "not the arrays that were expected"),
 ]
 

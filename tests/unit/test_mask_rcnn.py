@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from course_lib import data, weights
 from course_lib.data.batches import Batches
@@ -85,3 +86,17 @@ def test_a_pixel_goes_to_the_best_and_covered_objects_are_dropped():
     assert np.unique(label_map({"masks": masks, "scores": scores}, min_area=8)).tolist() == [0, 1, 2, 4]
     assert label_map({"masks": masks, "scores": scores}, score=0.3)[0, 25] == 5
     assert not label_map({"masks": masks[:0], "scores": scores[:0]}).any()
+
+
+def test_masks_are_read_between_their_places():
+    masks = torch.rand(3, 1, 28, 28)
+    boxes = torch.tensor([[10.3, 5.6, 40.2, 21.9], [0, 0, 3.5, 4.5], [30.1, 2, 60, 30]])
+    transform = OwnSize(1, 1, [0.0] * 3, [1.0] * 3)
+    [found] = transform.postprocess([{"boxes": boxes, "masks": masks}], None, [(24, 50)])
+    x0, y0, x1, y1 = boxes.T[:, :, None]
+    x, y = 2 * (torch.arange(50) - x0) / (x1 - x0) - 1, 2 * (torch.arange(24) - y0) / (y1 - y0) - 1
+    grid = torch.stack([x[:, None].expand(-1, 24, -1), y[:, :, None].expand(-1, -1, 50)], 3)
+    assert found["masks"].shape == (3, 1, 24, 50)
+    assert torch.allclose(found["masks"], F.grid_sample(masks, grid, align_corners=False), atol=1e-5)
+    [none] = transform.postprocess([{"boxes": boxes[:0], "masks": masks[:0]}], None, [(24, 50)])
+    assert none["masks"].shape == (0, 1, 24, 50)
