@@ -70,14 +70,18 @@ def test_the_readme_quotes_the_adversarial_results():
         assert f"| {' | '.join(cells)} |" in table
 
 
-def test_cifar_in_short(tmp_path):
-    options = ["--seeds", "2", "--data", "synthetic", "--count", "120", "--out", tmp_path]
-    done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "cifar.py", *options], capture_output=True, text=True, check=False
-    )
+def in_short(name, *options):
+    """Run a benchmark with few data; its last option is the folder of the results, which this reads."""
+    command = [sys.executable, ROOT / "benchmarks" / f"{name}.py", "--data", "synthetic", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "cifar.json").read_text(encoding="utf-8"))
+    result = json.loads((options[-1] / f"{name}.json").read_text(encoding="utf-8"))
     verify(result)
+    return result
+
+
+def test_cifar_in_short(tmp_path):
+    result = in_short("cifar", "--seeds", "2", "--count", "120", "--out", tmp_path)
     assert [len(entry["train_seconds"]) for entry in result["entries"]] == [2] * 4
     third, same, thrice = (entry["budget_seconds"][0] for entry in result["entries"][1:])
     assert third < same < thrice
@@ -99,13 +103,7 @@ def test_semantic_in_short(tmp_path):
 
 
 def test_adversarial_in_short(tmp_path):
-    options = ["--seeds", "2", "--data", "synthetic", "--count", "4", "--share", "0.01", "--out", tmp_path]
-    done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "adversarial.py", *options], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "adversarial.json").read_text(encoding="utf-8"))
-    verify(result)
+    result = in_short("adversarial", "--seeds", "2", "--count", "4", "--share", "0.01", "--out", tmp_path)
     weights = [entry["name"].split("weight ")[1] for entry in result["entries"]]
     assert weights == ["0", "0.01", "0.1"] * 4, "two data sets, two shares of the labels"
     for entry in result["entries"]:
@@ -117,13 +115,7 @@ def test_adversarial_in_short(tmp_path):
 
 
 def test_instances_in_short(tmp_path):
-    options = ["--seeds", "1", "--data", "synthetic", "--count", "2", "--seconds", "0.01", "--out", tmp_path]
-    done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "instances.py", *options], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "instances.json").read_text(encoding="utf-8"))
-    verify(result)
+    result = in_short("instances", "--seeds", "1", "--count", "2", "--seconds", "0.01", "--out", tmp_path)
     names = [entry["name"] for entry in result["entries"]]
     assert names == ["Otsu + watershed", "U-Net + watershed", "Mask R-CNN (lesson 07)", "torchvision's default"]
     for entry in result["entries"]:
