@@ -2,7 +2,8 @@
 #
 #   make run   LESSON=01 PROFILE=lesson DATA=real DEVICE=cpu     narrow what runs; all optional
 #   make lab                                                     JupyterLab at lesson 00
-#   make test                                                    every test
+#   make test                                                    every test; make test-browser: those in a browser
+#   make book  PROFILE=lesson                                    the site, in build/book/html
 #   make bench BENCH=cifar                                       a measurement; writes benchmarks/results/cifar.json
 #   make clean                                                   remove .venv and build/
 #
@@ -20,13 +21,19 @@ export UV_PYTHON_DOWNLOADS := never
 # A lesson's kernel imports a few thousand modules: never do without their byte code.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test lab bench clean constraints setup
+.PHONY: run test test-browser lab book bench clean constraints setup
 
 run: $(READY)
 	@$(BIN)/course run $(LESSON) --profile $(PROFILE) --data $(DATA) --device $(DEVICE)
 
 test: $(READY)
 	@$(BIN)/python -m pytest -n 2
+
+test-browser: $(READY)
+	@$(BIN)/python -m pytest tests/browser
+
+book: $(READY)
+	@$(BIN)/course book --profile $(PROFILE) --data $(DATA) --device $(DEVICE)
 
 lab: $(READY)
 	@$(BIN)/jupyter lab notebooks/00_start_here.ipynb

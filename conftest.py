@@ -4,9 +4,13 @@ It stands at the root because pytest also collects `notebooks/`, through nbval; 
 """
 
 import os
+import subprocess
+import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
+import filelock
 import pytest
 
 ROOT = Path(__file__).parent
@@ -33,6 +37,36 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(no_mirror)
         if item.get_closest_marker("cuda") and not torch.cuda.is_available():
             item.add_marker(no_cuda)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Solved lessons as `course run` leaves them, on drawn data; each runs once for all tests, when first asked for."""
+
+    build: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | {"COURSE_BUILD_DIR": str(self.build)}
+
+    def __call__(self, lesson: Path) -> Path:
+        """The finished notebook of a solved lesson."""
+        target = self.build / "run" / lesson.name
+        with filelock.FileLock(self.build / f"{lesson.stem}.lock"):  # another worker may be at it
+            if not target.is_file():
+                command = [sys.executable, "-m", "course_lib.cli", "run", lesson.stem, "--device", "cpu"]
+                done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+                assert done.returncode == 0, done.stdout + done.stderr
+        return target
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # which the workers share
+    (base / "finished").mkdir(exist_ok=True)
+    return Finished(base / "finished")
 
 
 @pytest.fixture

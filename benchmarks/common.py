@@ -14,6 +14,7 @@ import torch
 import torchvision
 
 from course_lib import plots
+from course_lib.cli import doctor
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -76,10 +77,7 @@ def describe(device: torch.device) -> str:
     """The GPU's name, or the processor's."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")  # Linux; elsewhere Python knows the name
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor()
+    return doctor.processor()
 
 
 def draw(file: Path, panels: Mapping[str, tuple[Iterable[Mapping], str]], scale: float = 1.0, **axes: object) -> None:

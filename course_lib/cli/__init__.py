@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from course_lib import __version__
-from course_lib.cli import build, data, doctor, lint, run, weights
+from course_lib.cli import book, build, data, doctor, lint, run, weights
 from course_lib.errors import CourseError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command()(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.command()(run.run)
 app.command()(build.build)
+app.command()(book.book)
 app.command()(lint.lint)
 app.add_typer(weights.app, name="weights")
 

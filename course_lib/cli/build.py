@@ -1,7 +1,7 @@
 """`course build`: students' notebooks, recorded answers, badges and lesson table, from `notebooks/solutions`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -12,26 +12,32 @@ from course_lib.cli.notebooks import derive
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-__all__ = ["bootstrap", "build", "derive", "fill", "plan", "repository"]
-
-# What course_lib imports in a lesson and Colab does not bring, or brings too old; lightning-utilities is what
-# torchmetrics needs.
-_LACKING_ON_COLAB = ("torchmetrics", "lightning-utilities", "faster-coco-eval", "scikit-image>=0.26")
+__all__ = ["bootstrap", "build", "derive", "fill", "plan", "project"]
 
 _BOOTSTRAP = """\
 # On Colab: install course_lib, and leave torch and numpy as they are. Elsewhere: do nothing.
-import importlib.util
 import subprocess
 import sys
+from importlib import metadata, util
 
-if "google.colab" in sys.modules and importlib.util.find_spec("course_lib") is None:
-    course = "course_lib @ git+https://github.com/{repo}@main"
-    needs = [{needs}]
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", course, *needs], check=True)"""
+if "google.colab" in sys.modules and util.find_spec("course_lib") is None:
+    pip = [sys.executable, "-m", "pip", "install", "-q"]
+    subprocess.run([*pip, "--no-deps", "course_lib @ git+https://github.com/{repo}@{ref}"], check=True)
+    kept = [f"{{name}}=={{metadata.version(name)}}" for name in ("torch", "torchvision", "numpy")]
+    own = ("ipykernel", "ipywidgets", "jupyterlab", "papermill", "extra ==")
+    needs = [need for need in metadata.requires("course_lib") if not any(name in need for name in own)]
+    subprocess.run([*pip, *needs, *kept], check=True)"""
 
 
-def repository(root: Path) -> str:
-    """`OWNER/REPO`, from `[project.urls] Repository` of the checkout's pyproject.toml: it stands nowhere else.
+class Project(NamedTuple):
+    """Where the course is to be had, from pyproject.toml: it stands nowhere else."""
+
+    repo: str  # OWNER/REPO
+    ref: str  # the branch that notebooks install from, or the tag of a release
+
+
+def project(root: Path) -> Project:
+    """`[project.urls] Repository` and `[tool.course] ref` of the checkout's pyproject.toml.
 
     Raises:
         NotebookError: the address is missing, or is none of GitHub's.
@@ -39,8 +45,8 @@ def repository(root: Path) -> str:
     import tomllib
     from urllib.parse import urlsplit
 
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    address = project.get("urls", {}).get("Repository", "")
+    table = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    address = table["project"].get("urls", {}).get("Repository", "")
     parts = urlsplit(address)
     repo = parts.path.strip("/").removesuffix(".git")
     if parts.netloc != "github.com" or repo.count("/") != 1:
@@ -48,19 +54,19 @@ def repository(root: Path) -> str:
             f"pyproject.toml: [project.urls] Repository is {address!r}",
             "it looks like https://github.com/OWNER/REPO",
         )
-    return repo
+    return Project(repo, table.get("tool", {}).get("course", {}).get("ref", "main"))
 
 
-def bootstrap(repo: str) -> str:
+def bootstrap(project: Project) -> str:
     """The source of every lesson's cell tagged `bootstrap`."""
-    return _BOOTSTRAP.format(repo=repo, needs=", ".join(f'"{name}"' for name in _LACKING_ON_COLAB))
+    return _BOOTSTRAP.format(repo=project.repo, ref=project.ref)
 
 
-def badges(repo: str, name: str) -> str:
+def badges(project: Project, name: str) -> str:
     """Two links that open the lesson of the file `name` on Colab and on Binder, as Markdown."""
     number, target = name[:2], f"notebooks/{name}"
-    colab = f"https://colab.research.google.com/github/{repo}/blob/main/{target}"
-    binder = f"https://mybinder.org/v2/gh/{repo}/main?urlpath=lab/tree/{target}"
+    colab = f"https://colab.research.google.com/github/{project.repo}/blob/{project.ref}/{target}"
+    binder = f"https://mybinder.org/v2/gh/{project.repo}/{project.ref}?urlpath=lab/tree/{target}"
     return (
         f"[![Open lesson {number} in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab}) "
         f"[![Open lesson {number} on Binder](https://mybinder.org/badge_logo.svg)]({binder})"
@@ -84,7 +90,7 @@ def fill(text: str, region: str, content: str, where: str) -> str:
     return f"{head}{begin}\n\n{content}\n\n{end}{tail}"
 
 
-def generate(nb: "NotebookNode", name: str, repo: str) -> "NotebookNode":
+def generate(nb: "NotebookNode", name: str, where: Project) -> "NotebookNode":
     """The lesson as its author's file stores it: tidied, with badges and bootstrap cell filled in.
 
     Raises:
@@ -94,18 +100,18 @@ def generate(nb: "NotebookNode", name: str, repo: str) -> "NotebookNode":
     notebooks.facts(nb, name)
     if not nb.cells or nb.cells[0].cell_type != "markdown" or not notebooks.title(nb):
         raise NotebookError(f"{name}: the first cell is no Markdown cell with a title", "begin it with `# Title`")
-    nb.cells[0].source = fill(nb.cells[0].source, "badges", badges(repo, name), f"{name} cell 1")
+    nb.cells[0].source = fill(nb.cells[0].source, "badges", badges(where, name), f"{name} cell 1")
     cells = [cell for cell in nb.cells if "bootstrap" in notebooks.tags(cell) and cell.cell_type == "code"]
     if len(cells) != 1:
         raise NotebookError(
             f"{name}: {len(cells)} code cells tagged `bootstrap`, must be one",
             "add an empty code cell with this tag; `course build` writes it",
         )
-    cells[0].source = bootstrap(repo)
+    cells[0].source = bootstrap(where)
     return nb
 
 
-def table(lessons: "dict[str, NotebookNode]", repo: str) -> str:
+def table(lessons: "dict[str, NotebookNode]", where: Project) -> str:
     """The README's table of lessons, as Markdown: one row per file name -> notebook."""
     rows = [
         "| # | Lesson | What you build | Minutes to compute (CPU / GPU) | Memory | Open in |",
@@ -120,7 +126,7 @@ def table(lessons: "dict[str, NotebookNode]", repo: str) -> str:
             facts["summary"],
             f"{facts['minutes_cpu']:g} / {gpu}",
             f"{facts['memory_gb']:g} GB",
-            badges(repo, name),
+            badges(where, name),
         ]
         rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(rows)
@@ -135,9 +141,9 @@ def plan(root: Path) -> dict[Path, str]:
     Raises:
         NotebookError: a source breaks a rule of `derive` or `generate`.
     """
-    repo = repository(root)
+    where = project(root)
     paths = {path.name: path for path in notebooks.sources(root)}
-    lessons = {name: generate(notebooks.read(path), name, repo) for name, path in paths.items()}
+    lessons = {name: generate(notebooks.read(path), name, where) for name, path in paths.items()}
     files = {paths[name]: notebooks.text(nb) for name, nb in lessons.items()}
     for name, nb in lessons.items():
         files[root / "notebooks" / name] = notebooks.text(derive(nb, name))
@@ -148,8 +154,8 @@ def plan(root: Path) -> dict[Path, str]:
             files[target] = recorded(answers, target)
     readme = root / "README.md"
     if readme.is_file() and (page := readme.read_text(encoding="utf-8")).strip():
-        page = fill(page, "badges", badges(repo, next(iter(lessons))), "README.md")
-        files[readme] = fill(page, "lessons", table(lessons, repo), "README.md")
+        page = fill(page, "badges", badges(where, next(iter(lessons))), "README.md")
+        files[readme] = fill(page, "lessons", table(lessons, where), "README.md")
     return files
 
 

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from course_lib.errors import DataError
+
+if TYPE_CHECKING:
+    from course_lib.data.store import Source
 
 app = typer.Typer(help="List, fetch and verify data sets.", no_args_is_help=True)
 Names = Annotated[list[str] | None, typer.Argument(help="Data sets, such as nuclei; `course data list` names all.")]
@@ -78,6 +81,32 @@ def verified(name: str) -> str:
             what = f"{target}: {len(changed)} files are missing or changed, such as {changed[0]}"
             raise DataError(what, "delete that folder; the next use unpacks it again")
     return f"{file}: {store.megabytes(file.stat().st_size)}, sha256 {digest[:16]}..., {whose}"
+
+
+@app.command()
+def check(names: Names = None) -> None:
+    """Ask every address of data sets for its size, without downloading; with no names, of all."""
+    from course_lib.data import store
+
+    chosen = [store.source(name) for name in names or store.SOURCES]
+    addresses = {f"{known.name} {url}": (known, url) for known in chosen for url in known.urls}
+    _each(list(addresses), lambda key: f"{key}: {_answer(*addresses[key])}")
+
+
+def _answer(known: "Source", url: str) -> str:
+    """What the address says about its file. DataError: no answer, or another size than the table has."""
+    import requests
+
+    hint = f"look at {known.homepage}, and mend course_lib/data/sources.toml"
+    try:
+        with requests.get(url, headers={"Accept-Encoding": "identity"}, stream=True, timeout=60) as answer:
+            answer.raise_for_status()
+            size = int(answer.headers.get("Content-Length") or 0)
+    except requests.RequestException as error:
+        raise DataError(f"{known.name}: {url}: {error}", hint) from None
+    if size and abs(size - known.size) > 0.02 * known.size:  # the table rounds where the publisher does not say
+        raise DataError(f"{known.name}: {url} has {size:,} bytes; the table says {known.size:,}", hint)
+    return f"{size:,} bytes" if size else "answers, and does not say its size"
 
 
 @app.command()

@@ -191,6 +191,14 @@ def widgets() -> Iterator[Check]:
     yield Check(ok, f"sliders: {text}", "pip install --upgrade 'ipywidgets>=8.1' 'jupyterlab_widgets>=3'")
 
 
+def processor() -> str:
+    """The name of the machine's processor."""
+    info = Path("/proc/cpuinfo")  # Linux; elsewhere Python knows the name
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
 def _version(name: str) -> str:
     try:
         return metadata.version(name)

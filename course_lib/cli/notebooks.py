@@ -5,6 +5,7 @@ import copy
 import itertools
 import json
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -176,9 +177,11 @@ def tidy(nb: "NotebookNode", name: str) -> "NotebookNode":
 
     nb = copy.deepcopy(nb)
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
-    meta = {"kernelspec": kernel, "language_info": {"name": "python"}}
-    if "course" in nb.metadata:
-        meta["course"] = nb.metadata.course
+    meta: dict[str, Any] = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    if facts := nb.metadata.get("course"):
+        meta["course"] = facts
+        if (facts.get("minutes_gpu") or inf) < facts.get("minutes_cpu", 0):
+            meta |= {"accelerator": "GPU", "colab": {"gpuType": "T4"}}  # what Colab gives the notebook, if it has one
     nb.metadata, nb.nbformat_minor = nbformat.from_dict(meta), 5
     seen: set[str] = set()
     for index, cell in enumerate(nb.cells):

@@ -1,17 +1,22 @@
 """`course run`: every lesson, in order, headless; what `make run` calls."""
 
+import datetime
+import hashlib
 import os
+import platform
 import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import filelock
 import typer
 
 from course_lib import paths, scoreboard
-from course_lib.cli import notebooks
+from course_lib.cli import doctor, notebooks
 from course_lib.cli.errors import NotebookError
 from course_lib.settings import setting
 
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 SECONDS_PER_CELL = {"smoke": 300, "lesson": 3600, "full": None}
+STAMP = "course_run"  # where a finished notebook's metadata say how it went
+STAMPED = ("torch", "torchvision", "numpy", "scikit-image", "ipywidgets", "jupyterlab")  # worth knowing which
 
 
 @dataclass
@@ -53,15 +60,11 @@ def run(
     from rich.table import Table
     from tqdm import tqdm
 
-    parameters = {
-        "PROFILE": setting("profile", profile),
-        "DATA": setting("data", data),
-        "DEVICE": setting("device", device),
-    }
+    parameters = settings(profile, data, device)
     os.environ["COURSE_BUILD_DIR"] = str(paths.build_dir().absolute())  # kernels work in another folder
     sources = choose(notebooks.sources(notebooks.checkout()), lesson or [])
     numbers = {path.name[:2] for path in sources}
-    if paths.scoreboard_file().is_file():
+    with filelock.FileLock(paths.scoreboard_file().with_suffix(".lock")):  # another run may add to it
         scoreboard.write([record for record in scoreboard.read() if record["lesson"] not in numbers])
     runs = []
     with tqdm(sources, desc="lessons", unit="lesson", disable=None, leave=False) as bar:
@@ -87,6 +90,26 @@ def run(
     console.print(f"Finished notebooks and scoreboard.json: {paths.build_dir() / 'run'}", highlight=False)
     if profile == "smoke" or data == "synthetic":
         console.print("The real thing: course data fetch nuclei; make run PROFILE=lesson DATA=real", highlight=False)
+
+
+def settings(profile: str, data: str, device: str) -> dict[str, str]:
+    """What a lesson's parameter cell gets. Raises SettingsError for a value that is not known."""
+    return {"PROFILE": setting("profile", profile), "DATA": setting("data", data), "DEVICE": setting("device", device)}
+
+
+def fresh(source: Path, asked: dict[str, str]) -> bool:
+    """Whether build/run holds this lesson, finished with these settings, and nothing that it depends on has changed."""
+    target = paths.build_dir() / "run" / source.name
+    stamp = notebooks.read(target).metadata.get(STAMP, {}) if target.is_file() else {}
+    return bool(stamp) and stamp["asked"] == asked and stamp["inputs"] == _inputs(source)
+
+
+def _inputs(source: Path) -> str:
+    """A checksum of the lesson, the package without its command line, and the cards of the weights."""
+    root = notebooks.checkout()
+    code = [file for file in (root / "course_lib").rglob("*.py") if "cli" not in file.relative_to(root).parts]
+    files = [source, *sorted(code), *sorted((root / "data" / "weights").glob("*.json"))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def choose(sources: list[Path], wanted: list[str]) -> list[Path]:
@@ -136,11 +159,28 @@ def _run_one(source: Path, parameters: dict[str, str]) -> Run:
                 extra_arguments=["--log-level=ERROR"],  # else each kernel warns that loopback is not encrypted
             )
             failure = "\n".join(widget_errors(executed))
+            if not failure:
+                _stamp(executed, source, parameters, time.perf_counter() - started, memory.peak_mb)
+                target.write_text(notebooks.text(executed), encoding="utf-8", newline="\n")
         except papermill.PapermillExecutionError as error:
             failure = f"cell {error.cell_index}:\n{error.source}\n\n{error.ename}: {error.evalue}"
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             failure = str(error)
     return Run(source.stem, time.perf_counter() - started, memory.peak_mb, failure)
+
+
+def _stamp(nb: "NotebookNode", source: Path, asked: dict[str, str], seconds: float, peak_mb: int) -> None:
+    """Write into the finished notebook what a reader of it, or of the book, wants to know about the run."""
+    nb.metadata[STAMP] = {
+        "asked": asked,
+        "used": sorted({record["data"] for record in scoreboard.read() if record["lesson"] == source.name[:2]}),
+        "inputs": _inputs(source),
+        "seconds": round(seconds, 1),
+        "peak_mb": peak_mb,
+        "machine": f"{doctor.processor()}, {os.cpu_count()} cores",
+        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in STAMPED},
+        "date": str(datetime.datetime.now(datetime.UTC).date()),
+    }
 
 
 class _PeakMemory:

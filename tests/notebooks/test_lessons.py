@@ -58,14 +58,17 @@ devices = pytest.mark.parametrize(
 
 @devices
 @pytest.mark.parametrize("path", SOLVED, ids=lambda path: path.stem)
-def test_solved_lesson_passes_its_own_checks(path, device, tmp_path, monkeypatch):
-    monkeypatch.setenv("COURSE_BUILD_DIR", str(tmp_path))
-    notebook = run(path, tmp_path, PROFILE="smoke", DATA="synthetic", DEVICE=device)
+def test_solved_lesson_passes_its_own_checks(path, device, finished, tmp_path, monkeypatch):
+    if device == "cpu":
+        build, notebook = finished.build, nbformat.read(finished(path), 4)
+    else:
+        monkeypatch.setenv("COURSE_BUILD_DIR", str(tmp_path))
+        build, notebook = tmp_path, run(path, tmp_path, PROFILE="smoke", DATA="synthetic", DEVICE=device)
     assert not widget_errors(notebook)
     assert STATES.findall(printed(notebook)) == ["passed"] * exercises(notebook)
-    records = json.loads((tmp_path / "run" / "scoreboard.json").read_text(encoding="utf-8"))
-    assert {(record["lesson"], record["data"], record["device"]) for record in records} == {
-        (path.stem[:2], "synthetic", device)
+    records = json.loads((build / "run" / "scoreboard.json").read_text(encoding="utf-8"))
+    assert {(record["data"], record["device"]) for record in records if record["lesson"] == path.stem[:2]} == {
+        ("synthetic", device)
     }
     stderr = [
         output.text

@@ -12,6 +12,7 @@ from typing import Any
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
 from course_lib.cli import app, build, notebooks
@@ -559,7 +560,7 @@ def test_a_lesson_must_have_facts_title_badges_and_bootstrap(change: Any, messag
     nb = nbformat.reads(nbformat.writes(lesson()), as_version=4)
     change(nb)
     with pytest.raises(NotebookError) as caught:
-        build.generate(nb, "01_a.ipynb", REPO)
+        build.generate(nb, "01_a.ipynb", build.Project(REPO, "main"))
     assert re.search(message, caught.value.message)
 
 
@@ -581,23 +582,40 @@ def test_title_is_a_heading_not_a_comment_in_code() -> None:
 def test_repository(tmp_path: Path, urls: str, found: str | None) -> None:
     (tmp_path / "pyproject.toml").write_text(f'[project]\nname = "x"\n[project.urls]\n{urls}\n', encoding="utf-8")
     if found:
-        assert build.repository(tmp_path) == found
+        assert build.project(tmp_path) == (found, "main")
     else:
         with pytest.raises(NotebookError, match=re.escape("[project.urls] Repository is '")):
-            build.repository(tmp_path)
+            build.project(tmp_path)
+
+
+def test_a_release_names_its_tag(tmp_path: Path) -> None:
+    text = '[project.urls]\nRepository = "https://github.com/a/b"\n[tool.course]\nref = "v1.2"\n'
+    (tmp_path / "pyproject.toml").write_text(f'[project]\nname = "x"\n{text}', encoding="utf-8")
+    project = build.project(tmp_path)
+    assert '"course_lib @ git+https://github.com/a/b@v1.2"' in build.bootstrap(project)
+    assert "a/b/blob/v1.2/notebooks/01_x.ipynb" in build.badges(project, "01_x.ipynb")
+    assert "a/b/v1.2?urlpath" in build.badges(project, "01_x.ipynb")
 
 
 def test_the_checkout_names_its_repository() -> None:
-    assert build.repository(Path(build.__file__).parents[2]).count("/") == 1
+    assert build.project(Path(build.__file__).parents[2]).repo.count("/") == 1
+
+
+@pytest.mark.parametrize(("cpu", "gpu", "wanted"), [(8, 3, True), (1, 1, False), (1, None, False)])
+def test_colab_gives_a_gpu_where_one_helps(cpu: int, gpu: int | None, wanted: bool) -> None:
+    facts = FACTS | {"minutes_cpu": cpu, "minutes_gpu": gpu}
+    metadata = notebooks.tidy(new_notebook(metadata={"course": facts}), "n").metadata
+    assert (metadata.get("accelerator") == "GPU") == ("colab" in metadata) == wanted
 
 
 def run_bootstrap(monkeypatch: pytest.MonkeyPatch, modules: dict[str, Any], installed: bool) -> list[list[str]]:
     ran: list[list[str]] = []
     monkeypatch.setattr(subprocess, "run", lambda command, check: ran.append(command))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if installed else None)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "9.9")
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
-    exec(build.bootstrap(REPO), {})
+    exec(build.bootstrap(build.Project(REPO, "main")), {})
     return ran
 
 
@@ -605,14 +623,17 @@ def test_bootstrap_installs_on_colab_only(monkeypatch: pytest.MonkeyPatch) -> No
     colab = {"google.colab": SimpleNamespace()}
     assert run_bootstrap(monkeypatch, {}, installed=False) == []
     assert run_bootstrap(monkeypatch, colab, installed=True) == []
-    (command,) = run_bootstrap(monkeypatch, colab, installed=False)
-    assert command[:6] == [sys.executable, "-m", "pip", "install", "-q", "--no-deps"]
-    assert f"course_lib @ git+https://github.com/{REPO}@main" in command
-    assert not {"torch", "numpy", "torchvision"} & set(command)
+    course, needs = run_bootstrap(monkeypatch, colab, installed=False)
+    assert course[:6] == [sys.executable, "-m", "pip", "install", "-q", "--no-deps"]
+    assert course[6:] == [f"course_lib @ git+https://github.com/{REPO}@main"]
+    assert {"torch==9.9", "torchvision==9.9", "numpy==9.9"} <= set(needs), "as they are"
+    names = {Requirement(need).name for need in needs[5:]}
+    assert {"torchmetrics", "scikit-image", "safetensors"} <= names
+    assert not {"ipykernel", "ipywidgets", "jupyterlab", "papermill", "nbval", "sphinx"} & names
 
 
 def test_bootstrap_keeps_to_the_style() -> None:
-    source = build.bootstrap(build.repository(Path(build.__file__).parents[2]))
+    source = build.bootstrap(build.project(Path(build.__file__).parents[2]))
     assert len(source.splitlines()) <= 12
     ruff = subprocess.run(
         [sys.executable, "-m", "ruff", "format", "--diff", "-"], input=source + "\n", capture_output=True, text=True

@@ -32,7 +32,7 @@ def lesson() -> Any:
     """A notebook that keeps every rule; cell numbers: 1 title, 2-4 set-up, 5 words, 6 code, 7 words, ..."""
     cells = [
         new_markdown_cell("# Title\n\n<!-- badges -->\n<!-- /badges -->\n\nA promise."),
-        code(build.bootstrap("a/b"), "bootstrap"),
+        code(build.bootstrap(build.Project("a/b", "main")), "bootstrap"),
         code('PROFILE = None\nDATA = None\nDEVICE = "auto"\nSEED = 0', "parameters"),
         code('lesson = start("01", profile=PROFILE)'),
     ]

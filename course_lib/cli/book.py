@@ -1,0 +1,285 @@
+"""`course book`: the site, from the solved lessons as they ran, the pages of `book/`, and what was measured."""
+
+import copy
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import unquote, urlsplit
+
+import typer
+
+from course_lib import paths
+from course_lib.cli import build, notebooks, run
+from course_lib.cli.errors import NotebookError
+
+if TYPE_CHECKING:
+    from bs4 import BeautifulSoup
+    from nbformat import NotebookNode
+
+MATHJAX = "mathjax@3.2.2"  # 4 would need a package of fonts of 50 MB; this is one file with its fonts inside
+MATHJAX_FILE = "package/es5/tex-svg-full.js"
+MATHJAX_SHA256 = "a4354ff94fd868aea0cc6eaaa79a57fda0588646fc46ee3700a349ee0a11cbe6"
+COPIED = ("book", "data/README.md", "data/weights/README.md", "benchmarks/results", "CONTRIBUTING.md")
+FEWEST_WORDS = 40  # a page with fewer is taken for empty
+VIEW, STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
+
+
+def book(
+    profile: Annotated[str, typer.Option(help="Run lessons as lesson, smoke (seconds) or full (a GPU).")] = "smoke",
+    data: Annotated[str, typer.Option(help="auto, real or synthetic.")] = "synthetic",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Build the site in build/book/html; lessons that did not run with these settings since they changed run first."""
+    if missing := [name for name in ("sphinx", "myst_nb", "sphinx_book_theme", "bs4") if not find_spec(name)]:
+        raise NotebookError(f"building the book needs {', '.join(missing)}", "pip install -e '.[book]'")
+    root, work = notebooks.checkout(), paths.build_dir().absolute() / "book"
+    lessons = notebooks.sources(root)
+    asked = run.settings(profile, data, device)
+    if stale := [lesson.stem for lesson in lessons if not run.fresh(lesson, asked)]:
+        run.run(stale, profile=profile, data=data, device=device)
+    script = mathjax(work)
+    source, html = work / "source", work / "html"
+    assemble(root, lessons, source)
+    shutil.copyfile(script, source / "book" / "_static" / "mathjax.js")
+    render(source, html)
+    for lesson in lessons:  # what the download button gives: the exercises open, as on Colab
+        shutil.copyfile(root / "notebooks" / lesson.name, html / "_sources" / "notebooks" / lesson.name)
+    if found := list(faults(html)):
+        raise NotebookError("the site has faults:\n" + "\n".join(found), "mend the pages, then `course book` again")
+    typer.echo(f"{len(pages(html))} pages, every link, picture and word of them checked: {html / 'index.html'}")
+
+
+def mathjax(work: Path) -> Path:
+    """MathJax as one script, from npm at the first call. Raises NotebookError if it cannot be had or is another."""
+    target = work / f"{MATHJAX.replace('@', '-')}.js"
+    if not target.is_file():
+        npm = shutil.which("npm")
+        hint = f"install Node.js, or put {MATHJAX_FILE} of {MATHJAX} at {target}"
+        if not npm:
+            raise NotebookError("formulas need MathJax, which npm fetches once; there is no npm", hint)
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run([npm, "pack", MATHJAX], cwd=folder, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise NotebookError(f"npm could not fetch {MATHJAX}: {done.stderr.strip()[-500:]}", hint)
+            with tarfile.open(next(Path(folder).glob("*.tgz"))) as archive:
+                archive.extract(MATHJAX_FILE, folder, filter="data")
+            paths.write_atomically(target, lambda fresh: shutil.copyfile(Path(folder) / MATHJAX_FILE, fresh))
+    if (digest := hashlib.sha256(target.read_bytes()).hexdigest()) != MATHJAX_SHA256:
+        raise NotebookError(f"{target} is not {MATHJAX}: its sha256 is {digest}", "delete it, and try again")
+    return target
+
+
+def assemble(root: Path, lessons: list[Path], source: Path) -> None:
+    """Lay out what Sphinx reads as the repository does, so that one link works in both."""
+    if source.is_dir():
+        shutil.rmtree(source)
+    for name in COPIED:
+        place = root / name
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        if place.is_dir():
+            shutil.copytree(place, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(place, source / name)
+    (source / "notebooks").mkdir()
+    rows, stamps = [], {}
+    for lesson in lessons:
+        nb = notebooks.read(paths.build_dir() / "run" / lesson.name)
+        stamps[lesson.stem] = nb.metadata[run.STAMP]
+        rows.append((lesson, nb))
+        text = notebooks.text(readable(nb, lesson.name))
+        (source / "notebooks" / lesson.name).write_text(text, encoding="utf-8", newline="\n")
+    regions = {"index.md": {"lessons": lesson_table(rows)}, "status.md": {"status": status(stamps)}}
+    regions["dashboard.md"] = {
+        file.stem: results(file) for file in sorted((root / "benchmarks/results").glob("*.json"))
+    }
+    for name, contents in regions.items():
+        page = (source / "book" / name).read_text(encoding="utf-8")
+        for region, content in contents.items():
+            page = build.fill(page, region, content, f"book/{name}")
+        (source / "book" / name).write_text(page, encoding="utf-8", newline="\n")
+
+
+def readable(nb: "NotebookNode", name: str) -> "NotebookNode":
+    """A finished lesson as a page: what it says about its run on top, solutions folded, widgets standing still."""
+    nb = copy.deepcopy(nb)
+    facts, state = nb.metadata[run.STAMP], nb.metadata.pop("widgets", {}).get(STATE, {}).get("state", {})
+    first = nb.cells[0]
+    first.source = re.sub(r"<!-- badges -->.*<!-- /badges -->\n*", "", first.source, flags=re.DOTALL)
+    first.source += "\n\n" + how_it_ran(facts)
+    hidden = {"bootstrap", "injected-parameters"}
+    nb.cells = [cell for cell in nb.cells if not hidden & set(notebooks.tags(cell))]
+    for cell in nb.cells:
+        if cell.cell_type != "code":
+            continue
+        page: dict[str, Any] = {}
+        if notebooks.regions(cell.source, name):
+            lines = cell.source.split("\n")
+            marks = (notebooks.BEGIN, notebooks.END, notebooks.GIVEN)
+            cell.source = "\n".join(line for line in lines if not line.strip().startswith(marks))
+            cell.metadata.tags = ["hide-input"]
+            page |= {"code_prompt_show": "Show a solution", "code_prompt_hide": "Hide the solution"}
+        if alt := cell.metadata.get("alt"):
+            page["image"] = {"alt": " ".join(alt.split())}
+        if page:
+            cell.metadata["mystnb"] = page
+        cell.outputs = [still for output in cell.outputs for still in standing(output, state)]
+    return nb
+
+
+def how_it_ran(stamp: dict[str, Any]) -> str:
+    """A note on top of a lesson: settings, machine, time, and how to run it oneself."""
+    kind = {"real": "real data", "synthetic": "drawn data"}
+    used = " and ".join(kind[name] for name in stamp["used"]) or "no data"
+    short = " In this short profile networks hardly learn: figures show that all runs, not what a method can do."
+    return (
+        f"> **Note.** The solved lesson, as it ran on {stamp['date']}: profile `{stamp['asked']['PROFILE'].lower()}`, "
+        f"{used}, {stamp['seconds']:.0f} seconds and at most {stamp['peak_mb']:,} MiB of memory "
+        f"({stamp['machine']}).{short if stamp['asked']['PROFILE'] == 'smoke' else ''} "
+        "The rocket above opens it with its exercises unsolved; there, sliders move."
+    )
+
+
+def standing(output: "NotebookNode", state: dict[str, Any]) -> "Iterator[NotebookNode]":
+    """An output without a kernel: of a widget, what it showed last and how it was set; a progress bar is left out."""
+    from nbformat import from_dict, v4
+
+    view = output.get("data", {}).get(VIEW)
+    if not view:
+        yield output
+        return
+    inside = list(_descendants(view["model_id"], state))
+    shown = [each for model in inside if model["model_name"] == "OutputModel" for each in model["state"]["outputs"]]
+    yield from (from_dict(each) for each in shown)
+    settings = [_setting(model) for model in inside if model["state"].get("description")]
+    if shown and settings:
+        text = f"*A still picture: the lesson, opened in Jupyter or Colab, lets you change {', '.join(settings)}.*"
+        yield v4.new_output("display_data", data={"text/markdown": text, "text/plain": text.strip("*")})
+
+
+def _descendants(model_id: str, state: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A widget's model and those inside it, in order."""
+    model = state[model_id]
+    yield model
+    for child in model["state"].get("children", []):
+        yield from _descendants(child.removeprefix("IPY_MODEL_"), state)
+
+
+def _setting(model: dict[str, Any]) -> str:
+    """What a control is called, and where it stands."""
+    state = model["state"]
+    options, index = state.get("_options_labels"), state.get("index")
+    value = options[index] if options and index is not None else state.get("value")
+    return f"`{state['description']}` (here {f'{value:g}' if isinstance(value, float) else value})"
+
+
+def lesson_table(rows: "list[tuple[Path, NotebookNode]]") -> str:
+    """The lessons: what one builds, minutes and memory."""
+    table = ["| Lesson | What you build | Minutes (CPU / GPU) | Memory |", "|---|---|---|---|"]
+    for path, nb in rows:
+        facts = notebooks.facts(nb, path.name)
+        gpu = "–" if facts["minutes_gpu"] is None else f"{facts['minutes_gpu']:g}"
+        link = f"[{notebooks.title(nb)}](../notebooks/{path.name})"
+        time = f"{facts['minutes_cpu']:g} / {gpu}"
+        table.append(f"| {link} | {facts['summary']} | {time} | {facts['memory_gb']:g} GB |")
+    return "\n".join(table)
+
+
+def status(stamps: dict[str, dict[str, Any]]) -> str:
+    """How each lesson ran: seconds, memory, settings, date; and on what machine with which versions."""
+    table = ["| Lesson | Seconds | Peak memory | Profile | Data | Date |", "|---|---|---|---|---|---|"]
+    for name, stamp in stamps.items():
+        facts = [f"[{name}](../notebooks/{name}.ipynb)", f"{stamp['seconds']:.0f}", f"{stamp['peak_mb']:,} MiB"]
+        facts += [stamp["asked"]["PROFILE"], ", ".join(stamp["used"]), stamp["date"]]
+        table.append(f"| {' | '.join(facts)} |")
+    machines = sorted({stamp["machine"] for stamp in stamps.values()})
+    versions = sorted({f"{name} {version}" for stamp in stamps.values() for name, version in stamp["versions"].items()})
+    return "\n".join([*table, "", f"Machine: {'; '.join(machines)}.", "", f"Versions: {', '.join(versions)}."])
+
+
+def results(file: Path) -> str:
+    """A benchmark's figures as tables, one a data set: each cell the range over the seeds."""
+    found = json.loads(file.read_text(encoding="utf-8"))
+    machine = f"{found['machine']}, torch {found['versions']['torch']}"
+    blocks = [f"Measured on {found['date']} with `{found['command']}`: {machine}."]
+    for dataset in dict.fromkeys(entry["dataset"] for entry in found["entries"]):
+        entries = [entry for entry in found["entries"] if entry["dataset"] == dataset]
+        metrics = list(dict.fromkeys(name for entry in entries for name in entry["metrics"]))
+        rows = [
+            ["method", "seeds", "seconds of training", *(f"`{name}`" for name in metrics)],
+            ["---"] * (3 + len(metrics)),
+        ]
+        for entry in entries:
+            scores = [band(entry["metrics"].get(name, []), 3) for name in metrics]
+            rows.append([entry["name"], str(len(entry["train_seconds"])), band(entry["train_seconds"], 0), *scores])
+        blocks.append(f"On {dataset}:\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows))
+    return "\n\n".join(blocks)
+
+
+def band(values: list[float], digits: int) -> str:
+    """The range of a list, `a to b`, or the one value that all share."""
+    ends = [f"{value:.{digits}f}" for value in (min(values), max(values))] if values else []
+    return " to ".join(dict.fromkeys(ends))
+
+
+def render(source: Path, html: Path) -> None:
+    """Run Sphinx. Raises NotebookError with its report: a warning, such as a dead link between pages, is an error."""
+    if html.is_dir():
+        shutil.rmtree(html)
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q"]
+    command += ["-E", "-d", str(html.parent / "doctrees"), "-c", str(source / "book"), str(source), str(html)]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    if done.returncode:
+        raise NotebookError(f"Sphinx found fault:\n{(done.stdout + done.stderr).strip()}", "mend these pages")
+
+
+def pages(html: Path) -> list[Path]:
+    """The site's pages."""
+    return sorted(page for page in html.rglob("*.html") if "_static" not in page.relative_to(html).parts)
+
+
+def faults(html: Path) -> Iterator[str]:
+    """What is wrong with a finished site: dead links, pictures without alt text, empty pages, foreign resources."""
+    from bs4 import BeautifulSoup
+
+    @cache
+    def soup(page: Path) -> "BeautifulSoup":
+        return BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+
+    @cache
+    def places(page: Path) -> set[str]:
+        return {str(tag["id"]) for tag in soup(page).select("[id]")}
+
+    for page in pages(html):
+        name, tree = page.relative_to(html).as_posix(), soup(page)
+        generated = name in ("genindex.html", "search.html", "index.html")  # the last sends one on to the book
+        article = tree.find("article")
+        if not generated and len(article.get_text(" ").split() if article else []) < FEWEST_WORDS:
+            yield f"{name}: an empty page"
+        for image in tree.select("img"):
+            if str(image.get("alt", "")).strip() in ("", image.get("src")):  # Sphinx gives the name of the file
+                yield f"{name}: {image.get('src')} without alt text"
+        addresses = {str(tag["src"]) for tag in tree.select("[src]")}
+        addresses |= {str(tag["href"]) for tag in tree.select("link[href]:not([rel=canonical])")}
+        for address in sorted(addresses):
+            if urlsplit(address).netloc:
+                yield f"{name}: loads {address} from another host"
+        addresses |= {str(tag["href"]) for tag in tree.select("a[href]")}
+        for address in sorted(addresses):
+            parts = urlsplit(address)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (page.parent / unquote(parts.path)).resolve() if parts.path else page.resolve()
+            if not target.is_file():
+                yield f"{name}: the link {address} leads nowhere"
+            elif parts.fragment and target.suffix == ".html" and unquote(parts.fragment) not in places(target):
+                yield f"{name}: the link {address} names no place on that page"

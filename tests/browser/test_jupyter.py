@@ -1,0 +1,256 @@
+"""Lessons as a student meets them: a real JupyterLab, *Run All*, a slider moved by keyboard, an exercise answered."""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import pytest
+from playwright.sync_api import BrowserContext, Locator, Page, TimeoutError
+
+from tests.browser.conftest import ROOT, Watch
+
+PLACEHOLDER = "# YOUR CODE HERE"
+RUN_ALL = 180_000  # milliseconds; in the smoke profile a lesson takes 10 to 40 s
+
+# From the notebook's model, not from the page, which holds only the cells that are near the window.
+MODEL = "[...window.jupyterapp.shell.currentWidget.content.model.cells]"
+ERRORS = f"""() => {MODEL}.flatMap((cell, i) => cell.type === 'code'
+    ? cell.outputs.toJSON().filter(o => o.output_type === 'error').map(o => `cell ${{i}}: ${{o.ename}}: ${{o.evalue}}`)
+    : [])"""
+PRINTED = f"""i => {MODEL}[i].outputs.toJSON().filter(o => o.output_type === 'stream').map(o => o.text).join('')"""
+
+
+@dataclass
+class Server:
+    base: str
+    token: str
+    root: Path
+
+
+@pytest.fixture(scope="module", params=["lab", "notebook"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def server(chromium: BrowserContext, kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """JupyterLab, or Notebook 7, on this machine only, with settings of its own, in a folder with copies of lessons."""
+    home = tmp_path_factory.mktemp(kind)
+    root = home / "lessons"
+    shutil.copytree(ROOT / "notebooks", root, ignore=shutil.ignore_patterns("solutions"))
+    quiet = home / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    quiet.parent.mkdir(parents=True)  # no news, no pop-up that covers the page
+    quiet.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}), encoding="utf-8")
+    folders = {"CONFIG": "config", "DATA": "data", "RUNTIME": "run"}
+    env = os.environ | {f"JUPYTER_{name}_DIR": str(home / folder) for name, folder in folders.items()}
+    env |= {"JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces")}
+    env |= {"IPYTHONDIR": str(home / "ipython"), "COURSE_BUILD_DIR": str(home / "build")}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token, app = secrets.token_hex(16), {"lab": "LabApp", "notebook": "JupyterNotebookApp"}[kind]
+    command = [sys.executable, "-m", "jupyter", kind, "--no-browser", f"--ServerApp.port={port}"]
+    command += ["--ServerApp.ip=127.0.0.1", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}"]
+    command += [f"--ServerApp.root_dir={root}", f"--{app}.expose_app_in_browser=True"]
+    command += ["--LabApp.extension_manager=readonly"] if kind == "lab" else []
+    command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    log = home / "server.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT)
+    found = Server(f"http://127.0.0.1:{port}", token, root)
+    try:
+        until(lambda: answers(found) or process.poll() is not None, 60, log.read_text(encoding="utf-8"))
+        assert process.poll() is None, log.read_text(encoding="utf-8")
+        yield found
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def answers(server: Server) -> bool:
+    try:
+        urllib.request.urlopen(f"{server.base}/api?token={server.token}", timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def until(condition, seconds: float, otherwise: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.2)
+
+
+def test_nobody_gets_in_without_the_token(server: Server) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(f"{server.base}/api/contents")
+
+
+@dataclass
+class Lesson:
+    """What one opens, whether it has a slider, and two answers to its first exercise with what the check says."""
+
+    name: str
+    slider: bool
+    answers: tuple[tuple[str, str], tuple[str, str]]
+
+
+LESSONS = [
+    Lesson(
+        "00_start_here",
+        False,
+        (
+            ("shape = (8, 96, 128, 3)", "[wrong] Exercise 1: that is channels-last"),
+            ("shape = (8, 3, 96, 128)", "[passed] Exercise 1: "),
+        ),
+    ),
+    Lesson(
+        "01_thresholding",
+        True,
+        (
+            (
+                "def dice(prediction, truth):\n    return (prediction & truth).sum() / (prediction | truth).sum()",
+                "[wrong] Exercise 1: that is IoU",
+            ),
+            (
+                "def dice(prediction, truth):\n    total = prediction.sum() + truth.sum()\n"
+                "    return 2 * (prediction & truth).sum() / total if total else 1.0",
+                "[passed] Exercise 1: ",
+            ),
+        ),
+    ),
+    Lesson(
+        "03_cifar_cnn",
+        True,
+        (
+            (
+                "def output_size(size, kernel, stride, padding):\n    return (size + 2 * padding - kernel) // stride",
+                "[wrong] Exercise 1: the first place counts too",
+            ),
+            (
+                "def output_size(size, kernel, stride, padding):\n"
+                "    return (size + 2 * padding - kernel) // stride + 1",
+                "[passed] Exercise 1: ",
+            ),
+        ),
+    ),
+    Lesson(
+        "05_unet",
+        True,
+        (
+            ("def padding(size, step):\n    return size % step", "[wrong] Exercise 1: that is what is left over"),
+            ("def padding(size, step):\n    return -size % step", "[passed] Exercise 1: "),
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.name)
+def test_lesson(lesson: Lesson, kind: str, server: Server, chromium: BrowserContext, shots: Path) -> None:
+    if kind == "notebook" and lesson.name != "01_thresholding":
+        pytest.skip("Notebook 7 shares JupyterLab's parts; one lesson with a slider is opened in it")
+    cells = nbformat.read(server.root / f"{lesson.name}.ipynb", 4).cells
+    page = chromium.new_page()
+    watch = Watch(page, server.base)
+    try:
+        path = {"lab": f"lab/tree/{lesson.name}.ipynb", "notebook": f"notebooks/{lesson.name}.ipynb"}[kind]
+        page.goto(f"{server.base}/{path}?token={server.token}{'&reset' if kind == 'lab' else ''}")
+        page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell", timeout=60_000)
+        page.wait_for_function(
+            "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
+            timeout=60_000,
+        )
+        run_all(page)
+        if lesson.slider:
+            slide(page, next(i for i, cell in enumerate(cells) if "interact(" in cell.source))
+            page.screenshot(path=shots / f"{kind}_{lesson.name}_slider.png")
+        place = next(i for i, cell in enumerate(cells) if cell.cell_type == "code" and PLACEHOLDER in cell.source)
+        assert page.evaluate(PRINTED, place + 1).startswith("[open] Exercise 1: ")
+        for answer, message in lesson.answers:
+            reply(page, place, answer)
+            until_printed(page, place + 1, message)
+        page.screenshot(path=shots / f"{kind}_{lesson.name}.png")
+        assert not watch.outside
+    except BaseException:
+        page.screenshot(path=shots / f"{kind}_{lesson.name}_failed.png")
+        raise
+    finally:
+        shut_down(page)
+        page.close()
+
+
+def until_printed(page: Page, index: int, message: str) -> None:
+    try:
+        page.wait_for_function(f"([i, text]) => ({PRINTED})(i).includes(text)", arg=[index, message], timeout=20_000)
+    except TimeoutError:
+        raise AssertionError(f"not {message!r} but {page.evaluate(PRINTED, index)!r}") from None
+
+
+def run_all(page: Page) -> None:
+    # the command's promise resolves when all have run, to false if one failed; `evaluate` itself would never time out
+    page.evaluate("""() => { window.ran = null; window.jupyterapp.commands.execute('notebook:run-all-cells')
+        .then(ok => { window.ran = [ok] }, error => { window.ran = [false] }) }""")
+    [ok] = page.wait_for_function("() => window.ran", timeout=RUN_ALL).json_value()
+    assert page.evaluate(ERRORS) == []
+    assert ok
+
+
+def cell_at(page: Page, index: int) -> Locator:
+    """A cell, brought into the window."""
+    page.evaluate(
+        """i => { const notebook = window.jupyterapp.shell.currentWidget.content;
+            notebook.activeCellIndex = i; return notebook.scrollToItem(i) }""",
+        index,
+    )
+    cell = page.locator(f'.jp-Notebook .jp-Cell[data-windowed-list-index="{index}"]')
+    cell.wait_for(timeout=20_000)
+    return cell
+
+
+def slide(page: Page, index: int) -> None:
+    """Four presses of an arrow key move the first slider: its number and the figure change; each control has a name."""
+    cell = cell_at(page, index)
+    handle, number = cell.locator(".noUi-handle").first, cell.locator(".widget-readout").first
+    figure = cell.locator(".widget-output img, .jupyter-widgets-output-area img").last
+    figure.wait_for(timeout=30_000)
+    controls = cell.locator(".widget-inline-hbox")
+    names = [controls.nth(i).locator(".widget-label").first.inner_text() for i in range(controls.count())]
+    assert names, "no control on the page"
+    assert all(name.strip() for name in names)
+    before, told = figure.get_attribute("src"), number.inner_text()
+    handle.focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    until(lambda: number.inner_text() != told, 10, "the arrow keys do not move the slider")
+    until(lambda: figure.get_attribute("src") != before, 30, "the slider moved, the figure did not change")
+    failed = page.locator(".jupyter-widgets [data-mime-type='application/vnd.jupyter.stderr']").all_inner_texts()
+    assert not [text for text in failed if "Traceback" in text]
+
+
+def reply(page: Page, index: int, answer: str) -> None:
+    """Write an answer as a student does: into the editor, then Shift+Enter twice, for it and for its check."""
+    cell_at(page, index).locator(".cm-content").first.click()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.insert_text(answer)
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.press("Shift+Enter")
+
+
+def shut_down(page: Page) -> None:
+    """End the kernel, which holds memory, and leave nothing that asks whether to save."""
+    page.evaluate("() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.shutdown()")
