@@ -16,17 +16,17 @@ __all__ = ["bootstrap", "build", "derive", "fill", "plan", "project"]
 
 _BOOTSTRAP = """\
 # On Colab: install course_lib, and leave torch and numpy as they are. Elsewhere: do nothing.
-import subprocess
 import sys
 from importlib import metadata, util
+from subprocess import check_call
 
 if "google.colab" in sys.modules and util.find_spec("course_lib") is None:
+    course = "course_lib @ git+https://github.com/{repo}@{ref}"
     pip = [sys.executable, "-m", "pip", "install", "-q"]
-    subprocess.run([*pip, "--no-deps", "course_lib @ git+https://github.com/{repo}@{ref}"], check=True)
-    kept = [f"{{name}}=={{metadata.version(name)}}" for name in ("torch", "torchvision", "numpy")]
+    check_call([*pip, "--no-deps", course])
     own = ("ipykernel", "ipywidgets", "jupyterlab", "papermill", "extra ==")
     needs = [need for need in metadata.requires("course_lib") if not any(name in need for name in own)]
-    subprocess.run([*pip, *needs, *kept], check=True)"""
+    check_call([*pip, *needs, *(f"{{n}}=={{metadata.version(n)}}" for n in ("torch", "torchvision", "numpy"))])"""
 
 
 class Project(NamedTuple):

@@ -5,7 +5,6 @@ import copy
 import itertools
 import json
 from collections.abc import Iterator
-from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -180,7 +179,8 @@ def tidy(nb: "NotebookNode", name: str) -> "NotebookNode":
     meta: dict[str, Any] = {"kernelspec": kernel, "language_info": {"name": "python"}}
     if facts := nb.metadata.get("course"):
         meta["course"] = facts
-        if (facts.get("minutes_gpu") or inf) < facts.get("minutes_cpu", 0):
+        cpu, gpu = facts.get("minutes_cpu"), facts.get("minutes_gpu")
+        if isinstance(cpu, int | float) and isinstance(gpu, int | float) and gpu < cpu:
             meta |= {"accelerator": "GPU", "colab": {"gpuType": "T4"}}  # what Colab gives the notebook, if it has one
     nb.metadata, nb.nbformat_minor = nbformat.from_dict(meta), 5
     seen: set[str] = set()

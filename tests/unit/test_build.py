@@ -383,7 +383,7 @@ def test_metadata_is_minimal_and_ids_are_kept() -> None:
     nb.cells[1].metadata["tags"] = []
     nb.metadata["language_info"] = {"name": "python", "version": "3.11.7"}
     tidied = notebooks.tidy(nb, "n")
-    assert sorted(tidied.metadata) == ["course", "kernelspec", "language_info"]
+    assert sorted(tidied.metadata) == ["accelerator", "colab", "course", "kernelspec", "language_info"]
     assert tidied.metadata.language_info == {"name": "python"}
     assert tidied.metadata.kernelspec.display_name == "Python 3 (ipykernel)"
     assert tidied.cells[0].id == "kept"
@@ -610,7 +610,7 @@ def test_colab_gives_a_gpu_where_one_helps(cpu: int, gpu: int | None, wanted: bo
 
 def run_bootstrap(monkeypatch: pytest.MonkeyPatch, modules: dict[str, Any], installed: bool) -> list[list[str]]:
     ran: list[list[str]] = []
-    monkeypatch.setattr(subprocess, "run", lambda command, check: ran.append(command))
+    monkeypatch.setattr(subprocess, "check_call", ran.append)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if installed else None)
     monkeypatch.setattr("importlib.metadata.version", lambda name: "9.9")
     for name, module in modules.items():
