@@ -1,7 +1,11 @@
 """Every lesson, as the student and as the author has it, from top to bottom; nbval compares the same files' outputs."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
@@ -17,7 +21,7 @@ SETTINGS = {"PROFILE", "DATA", "DEVICE", "SEED"}
 STATES = re.compile(r"^\[(passed|open|wrong)\] Exercise", re.MULTILINE)
 
 
-def run(path, target, **parameters):
+def run(path, target, kernel="python3", **parameters):
     """The executed notebook; parameters that it does not declare are an error, where papermill would only warn."""
     assert set(papermill.inspect_notebook(path)) == SETTINGS
     assert set(parameters) <= SETTINGS
@@ -25,7 +29,7 @@ def run(path, target, **parameters):
         path,
         target / path.name,
         parameters=parameters,
-        kernel_name="python3",
+        kernel_name=kernel,
         cwd=target,  # a lesson must not depend on the working directory
         progress_bar=False,
         start_timeout=120,
@@ -80,12 +84,70 @@ def test_solved_lesson_passes_its_own_checks(path, device, finished, tmp_path, m
     assert not stderr, "a lesson must not show warnings"
 
 
+COLAB = ["torch", "torchvision", "matplotlib", "numpy", "ipywidgets==7.7.1", "ipykernel==6.17.1", "pip"]
+
+
+@dataclass
+class Colab:
+    """An environment like Colab's, of which notebooks believe that it is Colab; and the course as a wheel."""
+
+    python: Path
+    wheel: Path
+
+    def versions(self):
+        command = [self.python, "-m", "pip", "list", "--format", "json", "--disable-pip-version-check"]
+        listed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        return {entry["name"]: entry["version"] for entry in listed}
+
+
+@pytest.fixture(scope="module")
+def colab(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("colab")
+    uv = [sys.executable, "-m", "uv"]
+    python = folder / "env" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    names = [name for name in COLAB if "==" not in name]
+    (folder / "pins.txt").write_text("\n".join(pin for pin in pins if pin.split("==")[0] in names), encoding="utf-8")
+    subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, folder / "env"], check=True)
+    install = [*uv, "pip", "install", "--quiet", "--python", python, "-c", folder / "pins.txt", *COLAB]
+    done = subprocess.run(install, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no environment like Colab's can be made here: {done.stderr.strip()[-300:]}")
+    subprocess.run([*uv, "build", "--quiet", "--wheel", "--out-dir", folder, ROOT], check=True)
+    site = Path(
+        subprocess.check_output([python, "-c", "import site; print(site.getsitepackages()[-1])"], text=True).strip()
+    )
+    (site / "google" / "colab").mkdir(parents=True)
+    (site / "google" / "colab" / "__init__.py").touch()
+    (site / "colab.pth").write_text("import google.colab\n", encoding="utf-8")
+    kernel = folder / "kernels" / "colab"
+    kernel.mkdir(parents=True)
+    start = {"argv": [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]}
+    (kernel / "kernel.json").write_text(json.dumps(start | {"display_name": "Colab", "language": "python"}), "utf-8")
+    [wheel] = folder.glob("*.whl")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JUPYTER_PATH", str(folder))
+        yield Colab(python, wheel)
+
+
 @pytest.mark.parametrize("path", STUDENT, ids=lambda path: path.stem)
-def test_untouched_lesson_runs_to_its_end_and_reports_its_exercises_open(path, tmp_path, monkeypatch):
+def test_untouched_lesson_runs_on_colab_and_reports_its_exercises_open(path, colab, tmp_path, monkeypatch):
+    """The first of them finds what Colab has, and no more: its first cell has to bring the rest."""
     monkeypatch.setenv("COURSE_BUILD_DIR", str(tmp_path))
-    notebook = run(path, tmp_path, PROFILE="smoke", DATA="synthetic", DEVICE="cpu")
+    before = colab.versions()
+    nb = nbformat.read(path, 4)
+    here, count = re.subn(r'"course_lib @ git\+https://[^"]*"', json.dumps(str(colab.wheel)), nb.cells[1].source)
+    assert count == 1
+    nb.cells[1].source = here
+    copy = tmp_path / "copy" / path.name
+    copy.parent.mkdir()
+    nbformat.write(nb, copy)
+    notebook = run(copy, tmp_path, kernel="colab", PROFILE="smoke", DATA="synthetic", DEVICE="cpu")
     assert not widget_errors(notebook)
     assert STATES.findall(printed(notebook)) == ["open"] * exercises(notebook)
+    after = colab.versions()
+    assert "course-lib" in after or "course_lib" in after
+    assert before.items() <= after.items(), "what was there is left as it was"
 
 
 def test_the_same_seed_gives_the_same_result(tmp_path, monkeypatch):

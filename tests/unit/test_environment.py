@@ -27,8 +27,10 @@ SUPPORTED = ("3.11", "3.12", "3.13")
 
 def test_conda_section_is_thin_and_in_conda_grammar():
     specs = [MatchSpec(entry, strict=True) for entry in CONDA]
-    assert [spec.name.normalized for spec in specs] == ["python", "pip"]
+    assert [spec.name.normalized for spec in specs] == ["python", "pip", "pytorch", "torchvision"]
     assert all(spec.version for spec in specs)
+    bounds = {requirement.name: str(requirement.specifier) for requirement in REQUIREMENTS}
+    assert CONDA[2:] == [f"pytorch{bounds['torch']}", f"torchvision{bounds['torchvision']}"], "as in pyproject.toml"
 
 
 def test_python_versions_agree_with_the_project():
