@@ -126,3 +126,16 @@ def test_instances_in_short(tmp_path):
     assert otsu["parameters"] == [0]
     assert learned[1]["parameters"][0] < 1_000_000 < 40_000_000 < learned[2]["parameters"][0]
     assert (tmp_path / "instances.png").stat().st_size > 10_000
+
+
+def test_the_readme_quotes_the_instances_results():
+    result = json.loads((ROOT / "benchmarks" / "results" / "instances.json").read_text(encoding="utf-8"))
+    table = (ROOT / "README.md").read_text(encoding="utf-8")
+    for entry in result["entries"]:
+        cells = [entry["name"]]
+        shown = [(entry["metrics"][name], ".3f") for name in ("ap50", "ap", "dsb")]
+        shown += [(entry["images_per_second"], ".1f"), ([round(size, -1) for size in entry["peak_mb"]], ".0f")]
+        for values, form in shown:
+            low, high = (format(pick(values), form) for pick in (min, max))
+            cells.append(low if low == high else f"{low} to {high}")
+        assert f"| {' | '.join(cells)} |" in table
