@@ -47,7 +47,8 @@ class Finished:
 
     @property
     def environment(self) -> dict[str, str]:
-        return os.environ | {"COURSE_BUILD_DIR": str(self.build)}
+        kept = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}  # it would hide all figures
+        return kept | {"COURSE_BUILD_DIR": str(self.build)}
 
     def __call__(self, lesson: Path) -> Path:
         """The finished notebook of a solved lesson."""

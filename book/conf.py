@@ -43,5 +43,5 @@ html_theme_options = {
         "binderhub_url": "https://mybinder.org",
         "notebook_interface": "jupyterlab",
     },
-    "logo": {"alt_text": "Image segmentation, hands on: to the first page"},
+    "logo": {"text": project, "alt_text": f"{project}: to the first page"},
 }

@@ -228,7 +228,7 @@ def results(file: Path) -> str:
 def band(values: list[float], digits: int) -> str:
     """The range of a list, `a to b`, or the one value that all share."""
     ends = [f"{value:.{digits}f}" for value in (min(values), max(values))] if values else []
-    return " to ".join(dict.fromkeys(ends))
+    return "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}".join(dict.fromkeys(ends))
 
 
 def render(source: Path, html: Path) -> None:

@@ -108,7 +108,7 @@ def test_search_works_from_a_folder_without_a_server(html: Path, page: Page) -> 
 
 def test_a_lesson_can_be_launched_and_downloaded_with_its_exercises_open(home: str, html: Path, page: Page) -> None:
     page.goto(f"{home}/notebooks/01_thresholding.html")
-    links = page.evaluate("() => [...document.querySelectorAll('.header-article a')].map(a => a.href)")
+    links = page.evaluate("() => [...document.querySelectorAll('.article-header-buttons a')].map(a => a.href)")
     for host in ("colab.research.google.com", "mybinder.org"):
         assert any(host in link and "notebooks/01_thresholding.ipynb" in link for link in links), links
     [download] = {link for link in links if link.endswith("_sources/notebooks/01_thresholding.ipynb")}

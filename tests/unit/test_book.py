@@ -127,7 +127,9 @@ def test_status_and_results(tmp_path: Path) -> None:
     entry = {"name": "ours", "dataset": "cells", "train_seconds": [1.2, 2.9], "metrics": {"dsb": [0.5, 0.25]}}
     result = {"date": "2026-01-02", "machine": "m", "command": "make bench", "versions": {"torch": "2"}}
     (tmp_path / "r.json").write_text(json.dumps(result | {"entries": [entry]}), encoding="utf-8")
-    assert "| ours | 2 | 1 to 3 | 0.250 to 0.500 |" in book.results(tmp_path / "r.json")
+    assert "| ours | 2 | 1 to 3 | 0.250 to 0.500 |" in book.results(tmp_path / "r.json").replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
     assert book.band([0.5, 0.5001], 3) == "0.500"
     assert book.band([], 3) == ""
 
