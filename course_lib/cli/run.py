@@ -138,8 +138,10 @@ def widget_errors(notebook: "NotebookNode") -> list[str]:
 
 
 def _run_one(source: Path, parameters: dict[str, str]) -> Run:
-    import papermill
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    from papermill import PapermillExecutionError
+
+    from course_lib.cli import kernel  # imports papermill
 
     target = paths.build_dir() / "run" / source.name
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -147,22 +149,14 @@ def _run_one(source: Path, parameters: dict[str, str]) -> Run:
     started = time.perf_counter()
     with _PeakMemory() as memory:
         try:
-            executed = papermill.execute_notebook(
-                source,
-                target,
-                parameters=parameters,
-                kernel_name="python3",
-                cwd=target.parent,
-                progress_bar={"desc": source.stem, "unit": "cell", "disable": None, "leave": False, "position": 1},
-                start_timeout=120,
-                execution_timeout=SECONDS_PER_CELL[parameters["PROFILE"]],
-                extra_arguments=["--log-level=ERROR"],  # else each kernel warns that loopback is not encrypted
-            )
+            bar = {"desc": source.stem, "unit": "cell", "disable": None, "leave": False, "position": 1}
+            timeout = SECONDS_PER_CELL[parameters["PROFILE"]]
+            executed = kernel.execute(source, target, parameters, timeout=timeout, bar=bar)
             failure = "\n".join(widget_errors(executed))
             if not failure:
                 _stamp(executed, source, parameters, time.perf_counter() - started, memory.peak_mb)
                 target.write_text(notebooks.text(executed), encoding="utf-8", newline="\n")
-        except papermill.PapermillExecutionError as error:
+        except PapermillExecutionError as error:
             failure = f"cell {error.cell_index}:\n{error.source}\n\n{error.ename}: {error.evalue}"
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             failure = str(error)

@@ -12,6 +12,7 @@ import nbformat
 import papermill
 import pytest
 
+from course_lib.cli.kernel import execute
 from course_lib.cli.run import widget_errors
 
 ROOT = Path(__file__).parents[2]
@@ -25,16 +26,7 @@ def run(path, target, kernel="python3", **parameters):
     """The executed notebook; parameters that it does not declare are an error, where papermill would only warn."""
     assert set(papermill.inspect_notebook(path)) == SETTINGS
     assert set(parameters) <= SETTINGS
-    return papermill.execute_notebook(
-        path,
-        target / path.name,
-        parameters=parameters,
-        kernel_name=kernel,
-        cwd=target,  # a lesson must not depend on the working directory
-        progress_bar=False,
-        start_timeout=120,
-        execution_timeout=300,
-    )
+    return execute(path, target / path.name, parameters, kernel=kernel, timeout=300)
 
 
 def printed(notebook):
@@ -173,10 +165,23 @@ def test_an_error_in_a_widget_callback_is_noticed(tmp_path):
         ]
     )
     nbformat.write(notebook, tmp_path / "callback.ipynb")
-    executed = papermill.execute_notebook(
-        tmp_path / "callback.ipynb", tmp_path / "out.ipynb", kernel_name="python3", progress_bar=False
-    )
+    executed = execute(tmp_path / "callback.ipynb", tmp_path / "out.ipynb", {}, timeout=60)
     assert widget_errors(executed) == ["widget callback: KeyError: 1"]
+
+
+def test_a_cell_that_prints_in_a_widget_is_not_waited_for_in_vain(tmp_path):
+    """nbclient itself stalls in one or two of a hundred such cells; here that would end in a timeout."""
+    first = "from ipywidgets import Output\nout = Output()\nout"
+    again = "with out:\n    for i in range(3):\n        print(i, flush=True)"
+    cells = [nbformat.v4.new_code_cell(source) for source in (first, *[again] * 150)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "prints.ipynb")
+    executed = execute(tmp_path / "prints.ipynb", tmp_path / "out.ipynb", {}, timeout=5)
+    [state] = [
+        model["state"]
+        for model in executed.metadata.widgets.popitem()[1]["state"].values()
+        if "outputs" in model["state"]
+    ]
+    assert sum(output["text"].count("2\n") for output in state["outputs"]) == 150
 
 
 @pytest.mark.real
