@@ -3,7 +3,7 @@
 from course_lib import __version__
 from course_lib.cli import build, notebooks
 
-repository, reference = build.project(notebooks.checkout())
+repository, reference = build.read_project(notebooks.checkout())
 
 project = "Image segmentation, hands on"
 author = "The image segmentation course authors"

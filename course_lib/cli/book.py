@@ -10,7 +10,6 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,8 +29,10 @@ MATHJAX = "mathjax@3.2.2"  # 4 would need a package of fonts of 50 MB; this is o
 MATHJAX_FILE = "package/es5/tex-svg-full.js"
 MATHJAX_SHA256 = "a4354ff94fd868aea0cc6eaaa79a57fda0588646fc46ee3700a349ee0a11cbe6"
 COPIED = ("book", "data/README.md", "data/weights/README.md", "benchmarks/results", "CONTRIBUTING.md")
+NEEDS = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx_copybutton", "sphinx_design", "bs4")
+UNTRAINED = ("00", "01")  # lessons that train no network
 FEWEST_WORDS = 40  # a page with fewer is taken for empty
-VIEW, STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
+VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def book(
@@ -40,14 +41,14 @@ def book(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Build the site in build/book/html; lessons that did not run with these settings since they changed run first."""
-    if missing := [name for name in ("sphinx", "myst_nb", "sphinx_book_theme", "bs4") if not find_spec(name)]:
-        raise NotebookError(f"building the book needs {', '.join(missing)}", "pip install -e '.[book]'")
+    if missing := [name for name in NEEDS if not find_spec(name)]:
+        raise NotebookError(f"building the book needs {', '.join(missing)}", 'pip install -e ".[book]"')
     root, work = notebooks.checkout(), paths.build_dir().absolute() / "book"
+    script = mathjax(work)
     lessons = notebooks.sources(root)
     asked = run.settings(profile, data, device)
     if stale := [lesson.stem for lesson in lessons if not run.fresh(lesson, asked)]:
         run.run(stale, profile=profile, data=data, device=device)
-    script = mathjax(work)
     source, html = work / "source", work / "html"
     assemble(root, lessons, source)
     shutil.copyfile(script, source / "book" / "_static" / "mathjax.js")
@@ -62,20 +63,27 @@ def book(
 def mathjax(work: Path) -> Path:
     """MathJax as one script, from npm at the first call. Raises NotebookError if it cannot be had or is another."""
     target = work / f"{MATHJAX.replace('@', '-')}.js"
-    if not target.is_file():
-        npm = shutil.which("npm")
-        hint = f"install Node.js, or put {MATHJAX_FILE} of {MATHJAX} at {target}"
-        if not npm:
-            raise NotebookError("formulas need MathJax, which npm fetches once; there is no npm", hint)
+    hint = f"install Node.js, or put {MATHJAX_FILE} of {MATHJAX} at {target}"
+    if target.is_file():
+        script = target.read_bytes()
+    elif npm := shutil.which("npm"):
         with tempfile.TemporaryDirectory() as folder:
-            done = subprocess.run([npm, "pack", MATHJAX], cwd=folder, capture_output=True, text=True, check=False)
-            if done.returncode:
+            command = [npm, "pack", "--prefer-offline", MATHJAX]
+            done = subprocess.run(
+                command, cwd=folder, capture_output=True, encoding="utf-8", errors="replace", check=False
+            )
+            archives = list(Path(folder).glob("*.tgz"))
+            if done.returncode or not archives:
                 raise NotebookError(f"npm could not fetch {MATHJAX}: {done.stderr.strip()[-500:]}", hint)
-            with tarfile.open(next(Path(folder).glob("*.tgz"))) as archive:
-                archive.extract(MATHJAX_FILE, folder, filter="data")
-            paths.write_atomically(target, lambda fresh: shutil.copyfile(Path(folder) / MATHJAX_FILE, fresh))
-    if (digest := hashlib.sha256(target.read_bytes()).hexdigest()) != MATHJAX_SHA256:
-        raise NotebookError(f"{target} is not {MATHJAX}: its sha256 is {digest}", "delete it, and try again")
+            with tarfile.open(archives[0]) as archive:
+                member = archive.extractfile(MATHJAX_FILE)
+                script = member.read() if member else b""
+    else:
+        raise NotebookError("formulas need MathJax, which npm fetches once; there is no npm", hint)
+    if (digest := hashlib.sha256(script).hexdigest()) != MATHJAX_SHA256:
+        raise NotebookError(f"what should be {target.name} has the sha256 {digest}", f"delete {target}, and try again")
+    if not target.is_file():
+        paths.write_atomically(target, lambda fresh: fresh.write_bytes(script))
     return target
 
 
@@ -96,7 +104,7 @@ def assemble(root: Path, lessons: list[Path], source: Path) -> None:
         nb = notebooks.read(paths.build_dir() / "run" / lesson.name)
         stamps[lesson.stem] = nb.metadata[run.STAMP]
         rows.append((lesson, nb))
-        text = notebooks.text(readable(nb, lesson.name))
+        text = notebooks.text(as_page(nb, lesson.name)).replace(json.dumps(str(root))[1:-1], ".")  # nobody's folders
         (source / "notebooks" / lesson.name).write_text(text, encoding="utf-8", newline="\n")
     regions = {"index.md": {"lessons": lesson_table(rows)}, "status.md": {"status": status(stamps)}}
     regions["dashboard.md"] = {
@@ -109,13 +117,14 @@ def assemble(root: Path, lessons: list[Path], source: Path) -> None:
         (source / "book" / name).write_text(page, encoding="utf-8", newline="\n")
 
 
-def readable(nb: "NotebookNode", name: str) -> "NotebookNode":
+def as_page(nb: "NotebookNode", name: str) -> "NotebookNode":
     """A finished lesson as a page: what it says about its run on top, solutions folded, widgets standing still."""
     nb = copy.deepcopy(nb)
-    facts, state = nb.metadata[run.STAMP], nb.metadata.pop("widgets", {}).get(STATE, {}).get("state", {})
+    state = run.widgets(nb)
+    nb.metadata.pop("widgets", None)
     first = nb.cells[0]
     first.source = re.sub(r"<!-- badges -->.*<!-- /badges -->\n*", "", first.source, flags=re.DOTALL)
-    first.source += "\n\n" + how_it_ran(facts)
+    first.source += "\n\n" + how_it_ran(nb.metadata[run.STAMP], name[:2])
     hidden = {"bootstrap", "injected-parameters"}
     nb.cells = [cell for cell in nb.cells if not hidden & set(notebooks.tags(cell))]
     for cell in nb.cells:
@@ -132,24 +141,30 @@ def readable(nb: "NotebookNode", name: str) -> "NotebookNode":
             page["image"] = {"alt": " ".join(alt.split())}
         if page:
             cell.metadata["mystnb"] = page
-        cell.outputs = [still for output in cell.outputs for still in standing(output, state)]
+        cell.outputs = [each for output in cell.outputs for each in still(output, state)]
     return nb
 
 
-def how_it_ran(stamp: dict[str, Any]) -> str:
-    """A note on top of a lesson: settings, machine, time, and how to run it oneself."""
+def how_it_ran(stamp: dict[str, Any], number: str) -> str:
+    """A note on top of a lesson: settings, machine, time, how to read the figures, and how to run it oneself."""
     kind = {"real": "real data", "synthetic": "drawn data"}
     used = " and ".join(kind[name] for name in stamp["used"]) or "no data"
-    short = " In this short profile networks hardly learn: figures show that all runs, not what a method can do."
-    return (
-        f"> **Note.** The solved lesson, as it ran on {stamp['date']}: profile `{stamp['asked']['PROFILE'].lower()}`, "
-        f"{used}, {stamp['seconds']:.0f} seconds and at most {stamp['peak_mb']:,} MiB of memory "
-        f"({stamp['machine']}).{short if stamp['asked']['PROFILE'] == 'smoke' else ''} "
-        "The rocket above opens it with its exercises unsolved; there, sliders move."
+    note = (
+        f"> **Note.** The solved lesson, as it ran on {stamp['date']}: profile `{stamp['asked']['PROFILE']}`, {used}, "
+        f"{stamp['seconds']:.0f} seconds and at most {stamp['peak_mb'] / 1024:.1f} GB of memory ({stamp['machine']}). "
     )
+    if stamp["asked"]["PROFILE"] == "smoke" and number not in UNTRAINED:
+        note += "In this short profile networks hardly learn. "
+    if stamp["asked"]["PROFILE"] == "smoke" or "synthetic" in stamp["used"]:
+        note += (
+            "Where the text speaks of results, it means the profile `lesson` on real data: numbers and figures on this "
+            "page may say something else. The [dashboard](../book/dashboard.md) has real ones. "
+        )
+    places = "Colab or Binder" if number in UNTRAINED else "Colab"
+    return f"{note}The rocket above opens the lesson on {places}, its exercises unsolved; there, sliders move."
 
 
-def standing(output: "NotebookNode", state: dict[str, Any]) -> "Iterator[NotebookNode]":
+def still(output: "NotebookNode", state: dict[str, Any]) -> "Iterator[NotebookNode]":
     """An output without a kernel: of a widget, what it showed last and how it was set; a progress bar is left out."""
     from nbformat import from_dict, v4
 
@@ -162,8 +177,9 @@ def standing(output: "NotebookNode", state: dict[str, Any]) -> "Iterator[Noteboo
     yield from (from_dict(each) for each in shown)
     settings = [_setting(model) for model in inside if model["state"].get("description")]
     if shown and settings:
-        text = f"*A still picture: the lesson, opened in Jupyter or Colab, lets you change {', '.join(settings)}.*"
-        yield v4.new_output("display_data", data={"text/markdown": text, "text/plain": text.strip("*")})
+        names = "; ".join(settings)
+        text = f"This figure stands still. In the lesson, opened in Jupyter or Colab, you can change: {names}."
+        yield v4.new_output("display_data", data={"text/markdown": f"*{text}*", "text/plain": text})
 
 
 def _descendants(model_id: str, state: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -184,13 +200,13 @@ def _setting(model: dict[str, Any]) -> str:
 
 def lesson_table(rows: "list[tuple[Path, NotebookNode]]") -> str:
     """The lessons: what one builds, minutes and memory."""
-    table = ["| Lesson | What you build | Minutes (CPU / GPU) | Memory |", "|---|---|---|---|"]
+    table = ["| Lesson | What you build | Minutes to compute (CPU / GPU) | Memory |", "|---|---|---|---|"]
     for path, nb in rows:
         facts = notebooks.facts(nb, path.name)
         gpu = "–" if facts["minutes_gpu"] is None else f"{facts['minutes_gpu']:g}"
         link = f"[{notebooks.title(nb)}](../notebooks/{path.name})"
-        time = f"{facts['minutes_cpu']:g} / {gpu}"
-        table.append(f"| {link} | {facts['summary']} | {time} | {facts['memory_gb']:g} GB |")
+        summary = facts["summary"].replace("|", r"\|")
+        table.append(f"| {link} | {summary} | {facts['minutes_cpu']:g} / {gpu} | {facts['memory_gb']:g} GB |")
     return "\n".join(table)
 
 
@@ -198,7 +214,7 @@ def status(stamps: dict[str, dict[str, Any]]) -> str:
     """How each lesson ran: seconds, memory, settings, date; and on what machine with which versions."""
     table = ["| Lesson | Seconds | Peak memory | Profile | Data | Date |", "|---|---|---|---|---|---|"]
     for name, stamp in stamps.items():
-        facts = [f"[{name}](../notebooks/{name}.ipynb)", f"{stamp['seconds']:.0f}", f"{stamp['peak_mb']:,} MiB"]
+        facts = [f"[{name}](../notebooks/{name}.ipynb)", f"{stamp['seconds']:.0f}", f"{stamp['peak_mb'] / 1024:.1f} GB"]
         facts += [stamp["asked"]["PROFILE"], ", ".join(stamp["used"]), stamp["date"]]
         table.append(f"| {' | '.join(facts)} |")
     machines = sorted({stamp["machine"] for stamp in stamps.values()})
@@ -210,7 +226,9 @@ def results(file: Path) -> str:
     """A benchmark's figures as tables, one a data set: each cell the range over the seeds."""
     found = json.loads(file.read_text(encoding="utf-8"))
     machine = f"{found['machine']}, torch {found['versions']['torch']}"
-    blocks = [f"Measured on {found['date']} with `{found['command']}`: {machine}."]
+    command, _, how = found["command"].partition(" (")
+    how = re.sub(r", 1 of the \w+", "", how.rstrip(")"))  # the whole of the usual time
+    blocks = [f"Measured on {found['date']} with `{command}` ({how}): {machine}."]
     for dataset in dict.fromkeys(entry["dataset"] for entry in found["entries"]):
         entries = [entry for entry in found["entries"] if entry["dataset"] == dataset]
         metrics = list(dict.fromkeys(name for entry in entries for name in entry["metrics"]))
@@ -219,13 +237,15 @@ def results(file: Path) -> str:
             ["---"] * (3 + len(metrics)),
         ]
         for entry in entries:
-            scores = [band(entry["metrics"].get(name, []), 3) for name in metrics]
-            rows.append([entry["name"], str(len(entry["train_seconds"])), band(entry["train_seconds"], 0), *scores])
+            scores = [value_range(entry["metrics"].get(name, []), 3) for name in metrics]
+            rows.append(
+                [entry["name"], str(len(entry["train_seconds"])), value_range(entry["train_seconds"], 0), *scores]
+            )
         blocks.append(f"On {dataset}:\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows))
     return "\n\n".join(blocks)
 
 
-def band(values: list[float], digits: int) -> str:
+def value_range(values: list[float], digits: int) -> str:
     """The range of a list, `a to b`, or the one value that all share."""
     ends = [f"{value:.{digits}f}" for value in (min(values), max(values))] if values else []
     return "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}".join(dict.fromkeys(ends))
@@ -235,9 +255,9 @@ def render(source: Path, html: Path) -> None:
     """Run Sphinx. Raises NotebookError with its report: a warning, such as a dead link between pages, is an error."""
     if html.is_dir():
         shutil.rmtree(html)
-    command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q"]
+    command = [sys.executable, "-X", "utf8", "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q"]
     command += ["-E", "-d", str(html.parent / "doctrees"), "-c", str(source / "book"), str(source), str(html)]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         raise NotebookError(f"Sphinx found fault:\n{(done.stdout + done.stderr).strip()}", "mend these pages")
 
@@ -251,35 +271,37 @@ def faults(html: Path) -> Iterator[str]:
     """What is wrong with a finished site: dead links, pictures without alt text, empty pages, foreign resources."""
     from bs4 import BeautifulSoup
 
-    @cache
-    def soup(page: Path) -> "BeautifulSoup":
-        return BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+    trees = {page: BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser") for page in pages(html)}
+    anchors = {page.resolve(): {str(tag["id"]) for tag in tree.select("[id]")} for page, tree in trees.items()}
+    for page, tree in trees.items():
+        name = page.relative_to(html).as_posix()
+        found = [*_content_faults(name, tree), *_link_faults(page, tree, html.resolve(), anchors)]
+        yield from (f"{name}: {fault}" for fault in found)
 
-    @cache
-    def places(page: Path) -> set[str]:
-        return {str(tag["id"]) for tag in soup(page).select("[id]")}
 
-    for page in pages(html):
-        name, tree = page.relative_to(html).as_posix(), soup(page)
-        generated = name in ("genindex.html", "search.html", "index.html")  # the last sends one on to the book
-        article = tree.find("article")
-        if not generated and len(article.get_text(" ").split() if article else []) < FEWEST_WORDS:
-            yield f"{name}: an empty page"
-        for image in tree.select("img"):
-            if str(image.get("alt", "")).strip() in ("", image.get("src")):  # Sphinx gives the name of the file
-                yield f"{name}: {image.get('src')} without alt text"
-        addresses = {str(tag["src"]) for tag in tree.select("[src]")}
-        addresses |= {str(tag["href"]) for tag in tree.select("link[href]:not([rel=canonical])")}
-        for address in sorted(addresses):
-            if urlsplit(address).netloc:
-                yield f"{name}: loads {address} from another host"
-        addresses |= {str(tag["href"]) for tag in tree.select("a[href]")}
-        for address in sorted(addresses):
-            parts = urlsplit(address)
-            if parts.scheme or parts.netloc:
-                continue
-            target = (page.parent / unquote(parts.path)).resolve() if parts.path else page.resolve()
-            if not target.is_file():
-                yield f"{name}: the link {address} leads nowhere"
-            elif parts.fragment and target.suffix == ".html" and unquote(parts.fragment) not in places(target):
-                yield f"{name}: the link {address} names no place on that page"
+def _content_faults(name: str, tree: "BeautifulSoup") -> Iterator[str]:
+    article = tree.find("article")
+    words = article.get_text(" ").split() if article else []
+    if len(words) < FEWEST_WORDS and name not in ("search.html", "index.html"):  # the latter sends one on to the book
+        yield "an empty page"
+    for image in tree.select("img"):
+        if str(image.get("alt", "")).strip() in ("", image.get("src")):  # Sphinx gives the name of the file
+            yield f"{image.get('src')} without alt text"
+
+
+def _link_faults(page: Path, tree: "BeautifulSoup", html: Path, anchors: dict[Path, set[str]]) -> Iterator[str]:
+    addresses = {str(tag["src"]) for tag in tree.select("[src]")}
+    addresses |= {str(tag["href"]) for tag in tree.select("link[href]:not([rel=canonical])")}
+    for address in sorted(addresses):
+        if urlsplit(address).netloc:
+            yield f"loads {address} from another host"
+    addresses |= {str(tag["href"]) for tag in tree.select("a[href]")}
+    for address in sorted(addresses):
+        parts = urlsplit(address)
+        if parts.scheme or parts.netloc:
+            continue
+        target = (page.parent / unquote(parts.path)).resolve() if parts.path else page.resolve()
+        if not (target.is_file() and target.is_relative_to(html)):
+            yield f"the link {address} leads nowhere"
+        elif parts.fragment and target in anchors and unquote(parts.fragment) not in anchors[target]:
+            yield f"the link {address} names no place on that page"

@@ -12,7 +12,7 @@ from course_lib.cli.notebooks import derive
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-__all__ = ["bootstrap", "build", "derive", "fill", "plan", "project"]
+__all__ = ["bootstrap", "build", "derive", "fill", "plan", "read_project"]
 
 _BOOTSTRAP = """\
 # On Colab: install course_lib, and leave torch and numpy as they are. Elsewhere: do nothing.
@@ -36,7 +36,7 @@ class Project(NamedTuple):
     ref: str  # the branch that notebooks install from, or the tag of a release
 
 
-def project(root: Path) -> Project:
+def read_project(root: Path) -> Project:
     """`[project.urls] Repository` and `[tool.course] ref` of the checkout's pyproject.toml.
 
     Raises:
@@ -90,7 +90,7 @@ def fill(text: str, region: str, content: str, where: str) -> str:
     return f"{head}{begin}\n\n{content}\n\n{end}{tail}"
 
 
-def generate(nb: "NotebookNode", name: str, where: Project) -> "NotebookNode":
+def generate(nb: "NotebookNode", name: str, project: Project) -> "NotebookNode":
     """The lesson as its author's file stores it: tidied, with badges and bootstrap cell filled in.
 
     Raises:
@@ -100,18 +100,18 @@ def generate(nb: "NotebookNode", name: str, where: Project) -> "NotebookNode":
     notebooks.facts(nb, name)
     if not nb.cells or nb.cells[0].cell_type != "markdown" or not notebooks.title(nb):
         raise NotebookError(f"{name}: the first cell is no Markdown cell with a title", "begin it with `# Title`")
-    nb.cells[0].source = fill(nb.cells[0].source, "badges", badges(where, name), f"{name} cell 1")
+    nb.cells[0].source = fill(nb.cells[0].source, "badges", badges(project, name), f"{name} cell 1")
     cells = [cell for cell in nb.cells if "bootstrap" in notebooks.tags(cell) and cell.cell_type == "code"]
     if len(cells) != 1:
         raise NotebookError(
             f"{name}: {len(cells)} code cells tagged `bootstrap`, must be one",
             "add an empty code cell with this tag; `course build` writes it",
         )
-    cells[0].source = bootstrap(where)
+    cells[0].source = bootstrap(project)
     return nb
 
 
-def table(lessons: "dict[str, NotebookNode]", where: Project) -> str:
+def table(lessons: "dict[str, NotebookNode]", project: Project) -> str:
     """The README's table of lessons, as Markdown: one row per file name -> notebook."""
     rows = [
         "| # | Lesson | What you build | Minutes to compute (CPU / GPU) | Memory | Open in |",
@@ -126,7 +126,7 @@ def table(lessons: "dict[str, NotebookNode]", where: Project) -> str:
             facts["summary"],
             f"{facts['minutes_cpu']:g} / {gpu}",
             f"{facts['memory_gb']:g} GB",
-            badges(where, name),
+            badges(project, name),
         ]
         rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(rows)
@@ -141,9 +141,9 @@ def plan(root: Path) -> dict[Path, str]:
     Raises:
         NotebookError: a source breaks a rule of `derive` or `generate`.
     """
-    where = project(root)
+    project = read_project(root)
     paths = {path.name: path for path in notebooks.sources(root)}
-    lessons = {name: generate(notebooks.read(path), name, where) for name, path in paths.items()}
+    lessons = {name: generate(notebooks.read(path), name, project) for name, path in paths.items()}
     files = {paths[name]: notebooks.text(nb) for name, nb in lessons.items()}
     for name, nb in lessons.items():
         files[root / "notebooks" / name] = notebooks.text(derive(nb, name))
@@ -154,8 +154,8 @@ def plan(root: Path) -> dict[Path, str]:
             files[target] = recorded(answers, target)
     readme = root / "README.md"
     if readme.is_file() and (page := readme.read_text(encoding="utf-8")).strip():
-        page = fill(page, "badges", badges(where, next(iter(lessons))), "README.md")
-        files[readme] = fill(page, "lessons", table(lessons, where), "README.md")
+        page = fill(page, "badges", badges(project, next(iter(lessons))), "README.md")
+        files[readme] = fill(page, "lessons", table(lessons, project), "README.md")
     return files
 
 

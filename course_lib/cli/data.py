@@ -86,8 +86,11 @@ def verified(name: str) -> str:
 @app.command()
 def check(names: Names = None) -> None:
     """Ask every address of data sets for its size, without downloading; with no names, of all."""
+    from course_lib import paths
     from course_lib.data import store
 
+    if paths.offline():
+        raise DataError("COURSE_OFFLINE forbids to ask any address", "unset it")
     chosen = [store.source(name) for name in names or store.SOURCES]
     addresses = {f"{known.name} {url}": (known, url) for known in chosen for url in known.urls}
     _each(list(addresses), lambda key: f"{key}: {_answer(*addresses[key])}")

@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+import json
 import os
 import platform
 import sys
@@ -98,18 +99,30 @@ def settings(profile: str, data: str, device: str) -> dict[str, str]:
 
 
 def fresh(source: Path, asked: dict[str, str]) -> bool:
-    """Whether build/run holds this lesson, finished with these settings, and nothing that it depends on has changed."""
+    """Whether build/run holds this lesson, finished with these settings, and nothing that it depends on has changed.
+
+    With data `auto` it never is: what can be had may have changed.
+    """
     target = paths.build_dir() / "run" / source.name
-    stamp = notebooks.read(target).metadata.get(STAMP, {}) if target.is_file() else {}
-    return bool(stamp) and stamp["asked"] == asked and stamp["inputs"] == _inputs(source)
+    try:
+        stamp = notebooks.read(target).metadata.get(STAMP, {}) if target.is_file() else {}
+    except NotebookError:  # a run was killed while it wrote
+        return False
+    return asked["DATA"] != "auto" and stamp.get("asked") == asked and stamp.get("inputs") == _inputs(source)
 
 
 def _inputs(source: Path) -> str:
-    """A checksum of the lesson, the package without its command line, and the cards of the weights."""
+    """A checksum of the lesson, the package without its command line, the cards of the weights, and versions."""
     root = notebooks.checkout()
-    code = [file for file in (root / "course_lib").rglob("*.py") if "cli" not in file.relative_to(root).parts]
-    files = [source, *sorted(code), *sorted((root / "data" / "weights").glob("*.json"))]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    parts = [file for file in (root / "course_lib").rglob("*") if file.suffix in (".py", ".toml", ".json")]
+    parts = [file for file in parts if "cli" not in file.relative_to(root).parts]
+    files = [source, *sorted(parts), *sorted((root / "data" / "weights").glob("*.json"))]
+    digests = {str(file.relative_to(root)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    return hashlib.sha256(json.dumps([digests, _versions()]).encode()).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in STAMPED}
 
 
 def choose(sources: list[Path], wanted: list[str]) -> list[Path]:
@@ -125,12 +138,17 @@ def choose(sources: list[Path], wanted: list[str]) -> list[Path]:
     return [source for source in sources if not wanted or {source.stem, source.stem[:2]} & set(wanted)]
 
 
+def widgets(notebook: "NotebookNode") -> dict[str, Any]:
+    """The stored state of a finished notebook's widgets, by the ids of their models."""
+    state = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {})
+    return dict(state.get("state", {}))
+
+
 def widget_errors(notebook: "NotebookNode") -> list[str]:
     """Errors raised in widget callbacks: papermill passes over them, only the widgets' stored state holds them."""
-    state = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
     return [
         f"widget callback: {output['ename']}: {output['evalue']}"
-        for model in state.values()
+        for model in widgets(notebook).values()
         if model["model_name"] == "OutputModel"
         for output in model["state"].get("outputs", [])
         if output.get("output_type") == "error"
@@ -145,7 +163,7 @@ def _run_one(source: Path, parameters: dict[str, str]) -> Run:
 
     target = paths.build_dir() / "run" / source.name
     target.parent.mkdir(parents=True, exist_ok=True)
-    failure = ""
+    failure, inputs = "", _inputs(source)
     started = time.perf_counter()
     with _PeakMemory() as memory:
         try:
@@ -154,8 +172,13 @@ def _run_one(source: Path, parameters: dict[str, str]) -> Run:
             executed = kernel.execute(source, target, parameters, timeout=timeout, bar=bar)
             failure = "\n".join(widget_errors(executed))
             if not failure:
-                _stamp(executed, source, parameters, time.perf_counter() - started, memory.peak_mb)
-                target.write_text(notebooks.text(executed), encoding="utf-8", newline="\n")
+                executed.metadata[STAMP] = {"asked": parameters, "inputs": inputs, **_stamp(source)}
+                executed.metadata[STAMP] |= {
+                    "seconds": round(time.perf_counter() - started, 1),
+                    "peak_mb": memory.peak_mb,
+                }
+                text = notebooks.text(executed)
+                paths.write_atomically(target, lambda fresh: fresh.write_text(text, encoding="utf-8", newline="\n"))
         except PapermillExecutionError as error:
             failure = f"cell {error.cell_index}:\n{error.source}\n\n{error.ename}: {error.evalue}"
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
@@ -163,16 +186,12 @@ def _run_one(source: Path, parameters: dict[str, str]) -> Run:
     return Run(source.stem, time.perf_counter() - started, memory.peak_mb, failure)
 
 
-def _stamp(nb: "NotebookNode", source: Path, asked: dict[str, str], seconds: float, peak_mb: int) -> None:
-    """Write into the finished notebook what a reader of it, or of the book, wants to know about the run."""
-    nb.metadata[STAMP] = {
-        "asked": asked,
+def _stamp(source: Path) -> dict[str, Any]:
+    """What a reader of the finished notebook, or of the book, wants to know about the run, besides its settings."""
+    return {
         "used": sorted({record["data"] for record in scoreboard.read() if record["lesson"] == source.name[:2]}),
-        "inputs": _inputs(source),
-        "seconds": round(seconds, 1),
-        "peak_mb": peak_mb,
         "machine": f"{doctor.processor()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in STAMPED},
+        "versions": _versions(),
         "date": str(datetime.datetime.now(datetime.UTC).date()),
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import BrowserContext, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "build" / "browser"  # screenshots, kept to be looked at
@@ -38,21 +38,6 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContex
         )
         yield context
         context.close()
-
-
-class Watch:
-    """What a page asks of other hosts, and what it complains of."""
-
-    def __init__(self, page: Page, home: str) -> None:
-        self.outside: list[str] = []
-        self.errors: list[str] = []
-        page.on("request", lambda request: self._asked(request.url, home))
-        page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-
-    def _asked(self, url: str, home: str) -> None:
-        if not url.startswith((home, "data:", "blob:", "about:", home.replace("http", "ws"))):
-            self.outside.append(url)
 
 
 @pytest.fixture

@@ -16,9 +16,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import requests
 from playwright.sync_api import BrowserContext, Locator, Page, TimeoutError
 
-from tests.browser.conftest import ROOT, Watch
+from tests.browser.watch import Watch
+
+ROOT = Path(__file__).parents[2]
 
 PLACEHOLDER = "# YOUR CODE HERE"
 BADGES = {"https://colab.research.google.com/assets/colab-badge.svg", "https://mybinder.org/badge_logo.svg"}
@@ -57,13 +60,14 @@ def server(chromium: BrowserContext, kind: str, tmp_path_factory: pytest.TempPat
     env = os.environ | {f"JUPYTER_{name}_DIR": str(home / folder) for name, folder in folders.items()}
     env |= {"JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces")}
     env |= {"IPYTHONDIR": str(home / "ipython"), "COURSE_BUILD_DIR": str(home / "build")}
+    env |= {"JUPYTER_TOKEN": (token := secrets.token_hex(16))}
     del env["MPLBACKEND"]  # with it, the kernel would show no figures
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    token, app = secrets.token_hex(16), {"lab": "LabApp", "notebook": "JupyterNotebookApp"}[kind]
+    app = {"lab": "LabApp", "notebook": "JupyterNotebookApp"}[kind]
     command = [sys.executable, "-m", "jupyter", kind, "--no-browser", f"--ServerApp.port={port}"]
-    command += ["--ServerApp.ip=127.0.0.1", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}"]
+    command += ["--ServerApp.ip=127.0.0.1", "--ServerApp.port_retries=0"]
     command += [f"--ServerApp.root_dir={root}", f"--{app}.expose_app_in_browser=True"]
     command += ["--LabApp.extension_manager=readonly"] if kind == "lab" else []
     command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
@@ -72,7 +76,7 @@ def server(chromium: BrowserContext, kind: str, tmp_path_factory: pytest.TempPat
         process = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT)
     found = Server(f"http://127.0.0.1:{port}", token, root)
     try:
-        until(lambda: answers(found) or process.poll() is not None, 60, log.read_text(encoding="utf-8"))
+        until(lambda: answers(found) or process.poll() is not None, 60, lambda: log.read_text(encoding="utf-8"))
         assert process.poll() is None, log.read_text(encoding="utf-8")
         yield found
     finally:
@@ -81,6 +85,7 @@ def server(chromium: BrowserContext, kind: str, tmp_path_factory: pytest.TempPat
             process.wait(15)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
 
 
 def answers(server: Server) -> bool:
@@ -91,10 +96,10 @@ def answers(server: Server) -> bool:
     return True
 
 
-def until(condition: Callable[[], bool], seconds: float, otherwise: str) -> None:
+def until(condition: Callable[[], bool], seconds: float, otherwise: Callable[[], str]) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, otherwise
+        assert time.monotonic() < deadline, otherwise()
         time.sleep(0.2)
 
 
@@ -192,8 +197,8 @@ def test_lesson(lesson: Lesson, kind: str, server: Server, chromium: BrowserCont
         page.screenshot(path=shots / f"{kind}_{lesson.name}_failed.png")
         raise
     finally:
-        shut_down(page)
         page.close()
+        end_kernels(server)
 
 
 def until_printed(page: Page, index: int, message: str) -> None:
@@ -244,8 +249,9 @@ def slide(page: Page, index: int, kind: str) -> None:
         page.keyboard.press("ControlOrMeta+a")
         page.keyboard.insert_text(str(int(told) + 4))
         page.keyboard.press("Enter")
-    until(lambda: number.inner_text() == str(int(told) + 4), 10, f"the slider stands at {number.inner_text()}")
-    until(lambda: figure.get_attribute("src") != before, 30, "the slider moved, the figure did not change")
+    wanted = str(int(told) + 4)
+    until(lambda: number.inner_text() == wanted, 10, lambda: f"the slider stands at {number.inner_text()}")
+    until(lambda: figure.get_attribute("src") != before, 30, lambda: "the slider moved, the figure did not")
     failed = page.locator(".jupyter-widgets [data-mime-type='application/vnd.jupyter.stderr']").all_inner_texts()
     assert not [text for text in failed if "Traceback" in text]
 
@@ -261,6 +267,8 @@ def reply(page: Page, index: int, answer: str) -> None:
     page.keyboard.press("Shift+Enter")
 
 
-def shut_down(page: Page) -> None:
-    """End the kernel, which holds memory, and leave nothing that asks whether to save."""
-    page.evaluate("() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.shutdown()")
+def end_kernels(server: Server) -> None:
+    """They hold memory."""
+    headers = {"Authorization": f"token {server.token}"}
+    for kernel in requests.get(f"{server.base}/api/kernels", headers=headers, timeout=20).json():
+        requests.delete(f"{server.base}/api/kernels/{kernel['id']}", headers=headers, timeout=60)

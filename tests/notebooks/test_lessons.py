@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+import torch
 
 from course_lib.cli.kernel import execute
 from course_lib.cli.run import widget_errors
@@ -102,9 +104,12 @@ def colab(tmp_path_factory):
     (folder / "pins.txt").write_text("\n".join(pin for pin in pins if pin.split("==")[0] in names), encoding="utf-8")
     subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, folder / "env"], check=True)
     install = [*uv, "pip", "install", "--quiet", "--python", python, "-c", folder / "pins.txt", *COLAB]
+    if torch.version.cuda is None:
+        install += ["--torch-backend", "cpu"]
     done = subprocess.run(install, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"no environment like Colab's can be made here: {done.stderr.strip()[-300:]}")
+    if "error sending request" in done.stderr or "Failed to fetch" in done.stderr:
+        pytest.skip(f"no package index to make an environment like Colab's: {done.stderr.strip()[-300:]}")
+    assert done.returncode == 0, done.stderr
     subprocess.run([*uv, "build", "--quiet", "--wheel", "--out-dir", folder, ROOT], check=True)
     site = Path(
         subprocess.check_output([python, "-c", "import site; print(site.getsitepackages()[-1])"], text=True).strip()
@@ -120,17 +125,19 @@ def colab(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_PATH", str(folder))
         yield Colab(python, wheel)
+    shutil.rmtree(folder / "env")  # 6 GB, where files are not shared with uv's cache
 
 
+@pytest.mark.timeout(1800)  # the first has to wait for the environment
 @pytest.mark.parametrize("path", STUDENT, ids=lambda path: path.stem)
 def test_untouched_lesson_runs_on_colab_and_reports_its_exercises_open(path, colab, tmp_path, monkeypatch):
     """The first of them finds what Colab has, and no more: its first cell has to bring the rest."""
     monkeypatch.setenv("COURSE_BUILD_DIR", str(tmp_path))
     before = colab.versions()
     nb = nbformat.read(path, 4)
-    here, count = re.subn(r'"course_lib @ git\+https://[^"]*"', json.dumps(str(colab.wheel)), nb.cells[1].source)
-    assert count == 1
-    nb.cells[1].source = here
+    [first] = [cell for cell in nb.cells if "bootstrap" in cell.metadata.get("tags", [])]
+    [address] = re.findall(r'"course_lib @ git\+https://[^"]*"', first.source)
+    first.source = first.source.replace(address, json.dumps(str(colab.wheel)))
     copy = tmp_path / "copy" / path.name
     copy.parent.mkdir()
     nbformat.write(nb, copy)
@@ -192,6 +199,7 @@ def test_lesson_01_on_the_real_nuclei(mirror, tmp_path, monkeypatch):
     naive, chosen = re.search(r"naive ([\d.]+), polarity chosen ([\d.]+)", printed(notebook)).groups()
     assert float(naive) < 0.72 < 0.80 <= float(chosen)
     records = json.loads((tmp_path / "run" / "scoreboard.json").read_text(encoding="utf-8"))
+    assert all(200 < record["peak_mb"] < 1600 for record in records), "a free Binder machine has 2 GB"
     scores = {record["method"]: record["metrics"] for record in records if record["data"] == "real"}
     assert scores["otsu"]["image_iou"] >= 0.80
     assert scores["otsu + watershed"]["dsb"] >= 0.45

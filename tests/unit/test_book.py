@@ -1,6 +1,9 @@
 """`course book`: what it finds fault with, and how it makes pages of finished lessons and of measurements."""
 
+import hashlib
+import io
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +28,23 @@ STAMP: dict[str, Any] = {
 
 
 def site(tmp_path: Path, **bodies: str) -> Path:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "outside.txt").touch()
     for name, body in bodies.items():
         page = f"<html><body><article>{body}</article></body></html>"
-        (tmp_path / f"{name}.html").write_text(page, encoding="utf-8")
-    return tmp_path
+        (tmp_path / "site" / f"{name}.html").write_text(page, encoding="utf-8")
+    return tmp_path / "site"
 
 
 def test_a_sound_site_has_no_faults(tmp_path: Path) -> None:
-    (tmp_path / "a.png").touch()
     links = '<a href="b.html#there">b</a><a href="https://example.org">far</a><a href="#here">up</a>'
     first = f'<p id="here">{WORDS}</p>{links}'
     second = (
         f'<h1 id="there">b</h1>{WORDS}<img src="a.png" alt="a picture"><img src="data:image/png;base64,AA" alt="dot">'
     )
-    assert list(book.faults(site(tmp_path, a=first, b=second))) == []
+    html = site(tmp_path, a=first, b=second)
+    (html / "a.png").touch()
+    assert list(book.faults(html)) == []
 
 
 @pytest.mark.parametrize(
@@ -46,6 +52,7 @@ def test_a_sound_site_has_no_faults(tmp_path: Path) -> None:
     [
         ("<p>Few words.</p>", "a.html: an empty page"),
         (f'{WORDS}<a href="gone.html">x</a>', "a.html: the link gone.html leads nowhere"),
+        (f'{WORDS}<a href="../outside.txt">x</a>', "a.html: the link ../outside.txt leads nowhere"),
         (f'{WORDS}<a href="b.html#gone">x</a>', "a.html: the link b.html#gone names no place on that page"),
         (f'{WORDS}<a href="#gone">x</a>', "a.html: the link #gone names no place on that page"),
         (f'{WORDS}<img src="b.html">', "a.html: b.html without alt text"),
@@ -85,15 +92,15 @@ def test_widgets_show_their_last_figure_and_setting() -> None:
         data = {"text/plain": "interactive(...)", book.VIEW: {"model_id": model_id}}
         return new_output("display_data", data=data)
 
-    figure, caption = book.standing(view("box"), state)
+    figure, caption = book.still(view("box"), state)
     assert figure == picture
-    assert "`threshold` (here 47), `layer` (here second)" in caption.data["text/markdown"]
-    assert list(book.standing(view("bar"), state)) == [], "a progress bar says nothing in a book"
+    assert "`threshold` (here 47); `layer` (here second)" in caption.data["text/markdown"]
+    assert list(book.still(view("bar"), state)) == [], "a progress bar says nothing in a book"
     plain = new_output("stream", text="42\n")
-    assert list(book.standing(plain, state)) == [plain]
+    assert list(book.still(plain, state)) == [plain]
 
 
-def finished() -> nbformat.NotebookNode:
+def finished_notebook() -> nbformat.NotebookNode:
     solution = "def f(x):\n    ### BEGIN SOLUTION\n    ### PLACEHOLDER pass\n    return x\n    ### END SOLUTION"
     cells = [
         new_markdown_cell("# Title\n\n<!-- badges -->\n\n![x](https://x)\n\n<!-- /badges -->\n\n**Time.**"),
@@ -107,13 +114,14 @@ def finished() -> nbformat.NotebookNode:
 
 
 def test_a_lesson_as_a_page() -> None:
-    nb = finished()
+    nb = finished_notebook()
     before = notebooks.text(nb)
-    head, settings, figure, exercise = book.readable(nb, "x").cells
+    head, settings, figure, exercise = book.as_page(nb, "03_x.ipynb").cells
     assert notebooks.text(nb) == before
     assert "https://x" not in head.source
     assert head.source.startswith("# Title\n\n**Time.**")
-    assert "profile `smoke`, drawn data, 12 seconds and at most 1,234 MiB" in head.source
+    assert "profile `smoke`, drawn data, 12 seconds and at most 1.2 GB" in head.source
+    assert "networks hardly learn" in head.source
     assert settings.source == "PROFILE = None"
     assert figure.metadata.mystnb == {"image": {"alt": "A figure in two lines."}}
     assert exercise.source == "def f(x):\n    return x"
@@ -122,21 +130,27 @@ def test_a_lesson_as_a_page() -> None:
 
 def test_status_and_results(tmp_path: Path) -> None:
     table = book.status({"01_x": STAMP})
-    assert "| [01_x](../notebooks/01_x.ipynb) | 12 | 1,234 MiB | smoke | synthetic | 2026-01-02 |" in table
+    assert "| [01_x](../notebooks/01_x.ipynb) | 12 | 1.2 GB | smoke | synthetic | 2026-01-02 |" in table
     assert "Versions: python 3.11, torch 2.15." in table
     entry = {"name": "ours", "dataset": "cells", "train_seconds": [1.2, 2.9], "metrics": {"dsb": [0.5, 0.25]}}
-    result = {"date": "2026-01-02", "machine": "m", "command": "make bench", "versions": {"torch": "2"}}
+    result = {
+        "date": "2026-01-02",
+        "machine": "m",
+        "command": "make bench BENCH=r (2 seeds, 1 of the seconds)",
+        "versions": {"torch": "2"},
+    }
     (tmp_path / "r.json").write_text(json.dumps(result | {"entries": [entry]}), encoding="utf-8")
+    assert "with `make bench BENCH=r` (2 seeds): m" in book.results(tmp_path / "r.json")
     assert "| ours | 2 | 1 to 3 | 0.250 to 0.500 |" in book.results(tmp_path / "r.json").replace(
         "\N{NO-BREAK SPACE}", " "
     )
-    assert book.band([0.5, 0.5001], 3) == "0.500"
-    assert book.band([], 3) == ""
+    assert book.value_range([0.5, 0.5001], 3) == "0.500"
+    assert book.value_range([], 3) == ""
 
 
 def test_mathjax_must_be_the_one_that_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mathjax-3.2.2.js").write_text("something else", encoding="utf-8")
-    with pytest.raises(NotebookError, match=r"is not mathjax@3\.2\.2"):
+    with pytest.raises(NotebookError, match=r"what should be mathjax-3\.2\.2\.js has the sha256"):
         book.mathjax(tmp_path)
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(NotebookError, match=r"(?s)there is no npm.*install Node\.js"):
@@ -153,6 +167,28 @@ def test_npm_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         book.mathjax(tmp_path)
 
 
+def test_the_script_is_read_from_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Done:
+        returncode, stderr = 0, ""
+
+    def pack(command: Any, cwd: str, **_: Any) -> type[Done]:
+        with tarfile.open(Path(cwd) / "m.tgz", "w:gz") as archive:
+            member = tarfile.TarInfo(book.MATHJAX_FILE)
+            member.size = 6
+            archive.addfile(member, io.BytesIO(b"script"))
+        return Done
+
+    monkeypatch.setattr("shutil.which", lambda name: "npm")
+    monkeypatch.setattr("subprocess.run", pack)
+    with pytest.raises(NotebookError, match="has the sha256"):
+        book.mathjax(tmp_path)
+    assert list(tmp_path.iterdir()) == [], "another script is not kept"
+    monkeypatch.setattr(book, "MATHJAX_SHA256", hashlib.sha256(b"script").hexdigest())
+    assert book.mathjax(tmp_path).read_bytes() == b"script"
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: pytest.fail("it is here"))
+    assert book.mathjax(tmp_path).read_bytes() == b"script"
+
+
 def test_fresh_knows_what_a_lesson_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COURSE_BUILD_DIR", str(tmp_path))
     source = notebooks.sources(notebooks.checkout())[0]
@@ -164,5 +200,8 @@ def test_fresh_knows_what_a_lesson_depends_on(tmp_path: Path, monkeypatch: pytes
     target.write_text(notebooks.text(new_notebook(metadata={run.STAMP: stamp})), encoding="utf-8")
     assert run.fresh(source, asked)
     assert not run.fresh(source, asked | {"PROFILE": "lesson"})
+    assert not run.fresh(source, asked | {"DATA": "auto"})
     target.write_text(notebooks.text(new_notebook(metadata={run.STAMP: STAMP})), encoding="utf-8")
     assert not run.fresh(source, asked), "the package has changed since"
+    target.write_text('{"cells": [', encoding="utf-8")
+    assert not run.fresh(source, asked), "killed while it was written"

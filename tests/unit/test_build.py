@@ -582,23 +582,23 @@ def test_title_is_a_heading_not_a_comment_in_code() -> None:
 def test_repository(tmp_path: Path, urls: str, found: str | None) -> None:
     (tmp_path / "pyproject.toml").write_text(f'[project]\nname = "x"\n[project.urls]\n{urls}\n', encoding="utf-8")
     if found:
-        assert build.project(tmp_path) == (found, "main")
+        assert build.read_project(tmp_path) == (found, "main")
     else:
         with pytest.raises(NotebookError, match=re.escape("[project.urls] Repository is '")):
-            build.project(tmp_path)
+            build.read_project(tmp_path)
 
 
 def test_a_release_names_its_tag(tmp_path: Path) -> None:
     text = '[project.urls]\nRepository = "https://github.com/a/b"\n[tool.course]\nref = "v1.2"\n'
     (tmp_path / "pyproject.toml").write_text(f'[project]\nname = "x"\n{text}', encoding="utf-8")
-    project = build.project(tmp_path)
+    project = build.read_project(tmp_path)
     assert '"course_lib @ git+https://github.com/a/b@v1.2"' in build.bootstrap(project)
     assert "a/b/blob/v1.2/notebooks/01_x.ipynb" in build.badges(project, "01_x.ipynb")
     assert "a/b/v1.2?urlpath" in build.badges(project, "01_x.ipynb")
 
 
 def test_the_checkout_names_its_repository() -> None:
-    assert build.project(Path(build.__file__).parents[2]).repo.count("/") == 1
+    assert build.read_project(Path(build.__file__).parents[2]).repo.count("/") == 1
 
 
 @pytest.mark.parametrize(("cpu", "gpu", "wanted"), [(8, 3, True), (1, 1, False), (1, None, False)])
@@ -633,7 +633,7 @@ def test_bootstrap_installs_on_colab_only(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_bootstrap_keeps_to_the_style() -> None:
-    source = build.bootstrap(build.project(Path(build.__file__).parents[2]))
+    source = build.bootstrap(build.read_project(Path(build.__file__).parents[2]))
     assert len(source.splitlines()) <= 12
     ruff = subprocess.run(
         [sys.executable, "-m", "ruff", "format", "--diff", "-"], input=source + "\n", capture_output=True, text=True

@@ -1,4 +1,7 @@
-"""A free Binder machine has 2 GB: lessons 00 and 01 fit, and so does predicting with each of the trained weights."""
+"""A free Binder machine has 2 GB: lessons 00 and 01 fit, and so does predicting with each of the trained weights.
+
+Here lessons run on drawn data; the test of lesson 01 on the real nuclei looks at its memory, too.
+"""
 
 import subprocess
 import sys

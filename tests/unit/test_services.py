@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from course_lib.cli import app
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
 
@@ -51,9 +53,13 @@ def test_every_command_exists(command: str) -> None:
         group = typer.main.get_command(app)
         for word in words:
             group = group.commands[word]
-    elif words[:2] == ["-m", "pytest"]:
+    elif words[:2] == ["-m", "pytest"]:  # of folders that exist
         folders = [word for word in words if "/" in word]
         assert folders
         assert all((ROOT / folder).is_dir() for folder in folders)
+    elif program == "python":
+        assert words[:3] in (["-m", "pip", "install"], ["-m", "pytest", "-n"])
     else:
-        assert program in ("python", "sudo", "uv")
+        assert words[:2] in (["apt-get", "update"], ["pip", "install"])
+    extras = [extra for names in re.findall(r"\.\[([a-z,]+)\]", command) for extra in names.split(",")]
+    assert set(extras) <= set(PROJECT["optional-dependencies"])

@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,14 +12,18 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from tests.browser.conftest import ROOT, Watch
+from tests.browser.watch import Watch
 
+pytestmark = pytest.mark.timeout(1800)  # the first test has to wait for the lessons
+ROOT = Path(__file__).parents[2]
 SOLVED = sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))
 
 
 @pytest.fixture(scope="module")
-def html(finished) -> Path:
+def html(chromium: BrowserContext, finished) -> Path:
     """The book of the finished lessons, built by the command."""
+    if not shutil.which("npm"):
+        pytest.skip("no npm here, which fetches the script for the book's formulas: install Debian's `npm`")
     for lesson in SOLVED:
         finished(lesson)
     command = [sys.executable, "-m", "course_lib.cli", "book", "--device", "cpu"]
@@ -58,7 +63,6 @@ def test_a_page_asks_no_other_host_and_complains_of_nothing(name: str, home: str
     page.goto(f"{home}/{name}")
     page.wait_for_selector("article h1")
     page.wait_for_load_state("networkidle")
-    assert page.locator("article img").count() == page.locator("article img[alt]").count()
     assert not watch.outside
     assert not watch.errors
 
@@ -121,6 +125,6 @@ def test_solutions_are_folded_and_widgets_stand_still(home: str, page: Page) -> 
     assert not solution.locator("pre").first.is_visible()
     solution.locator("summary").click()
     assert solution.locator("pre").first.is_visible()
-    assert "SOLUTION" not in page.locator("article").inner_text()
-    assert page.get_by_text("A still picture").count() == 1
+    assert "SOLUTION" not in page.locator("article").text_content()
+    assert page.get_by_text("This figure stands still").count() == 1
     assert page.locator("article .cell_output img").count() > 5
