@@ -30,6 +30,7 @@ html_extra_path = ["_root"]  # index.html, which leads to book/index.html
 html_use_index = False
 html_show_sourcelink = True
 mathjax_path = "mathjax.js"
+html_context = {"default_mode": "auto"}  # light or dark as the reader's system
 html_theme_options = {
     "repository_url": f"https://github.com/{repository}",
     "repository_branch": reference,

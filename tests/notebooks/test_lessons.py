@@ -89,7 +89,7 @@ class Colab:
     wheel: Path
 
     def versions(self):
-        command = [self.python, "-m", "pip", "list", "--format", "json", "--disable-pip-version-check"]
+        command = [sys.executable, "-m", "uv", "pip", "list", "--python", self.python, "--format", "json"]
         listed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         return {entry["name"]: entry["version"] for entry in listed}
 
