@@ -256,6 +256,7 @@ def slide(page: Page, index: int, kind: str) -> None:
     wanted = str(int(told) + 4)
     until(lambda: number.inner_text() == wanted, 10, lambda: f"the slider stands at {number.inner_text()}")
     until(lambda: figure.get_attribute("src") != before, 30, lambda: "the slider moved, the figure did not")
+    figure.evaluate("element => element.scrollIntoView({block: 'center'})")  # for the screenshot
     failed = page.locator(".jupyter-widgets [data-mime-type='application/vnd.jupyter.stderr']").all_inner_texts()
     assert not [text for text in failed if "Traceback" in text]
 
