@@ -115,7 +115,7 @@ def test_adversarial_in_short(tmp_path):
 
 
 def test_instances_in_short(tmp_path):
-    result = in_short("instances", "--seeds", "1", "--count", "2", "--seconds", "0.01", "--out", tmp_path)
+    result = in_short("instances", "--seeds", "1", "--count", "1", "--seconds", "0.01", "--out", tmp_path)
     names = [entry["name"] for entry in result["entries"]]
     assert names == ["Otsu + watershed", "U-Net + watershed", "Mask R-CNN (lesson 07)", "torchvision's default"]
     for entry in result["entries"]:
