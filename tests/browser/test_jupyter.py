@@ -42,8 +42,9 @@ class Server:
     root: Path
 
 
-@pytest.fixture(scope="module", params=["lab", "notebook"])
+@pytest.fixture(scope="module")
 def kind(request: pytest.FixtureRequest) -> str:
+    """Of the server: lab or notebook."""
     return request.param
 
 
@@ -78,6 +79,8 @@ def server(chromium: BrowserContext, kind: str, tmp_path_factory: pytest.TempPat
     try:
         until(lambda: answers(found) or process.poll() is not None, 60, lambda: log.read_text(encoding="utf-8"))
         assert process.poll() is None, log.read_text(encoding="utf-8")
+        with pytest.raises(urllib.error.HTTPError, match="403"):  # nobody gets in without the token
+            urllib.request.urlopen(f"{found.base}/api/contents")
         yield found
     finally:
         process.terminate()
@@ -101,11 +104,6 @@ def until(condition: Callable[[], bool], seconds: float, otherwise: Callable[[],
     while not condition():
         assert time.monotonic() < deadline, otherwise()
         time.sleep(0.2)
-
-
-def test_nobody_gets_in_without_the_token(server: Server) -> None:
-    with pytest.raises(urllib.error.HTTPError, match="403"):
-        urllib.request.urlopen(f"{server.base}/api/contents")
 
 
 @dataclass
@@ -168,13 +166,16 @@ LESSONS = [
 
 
 slow = pytest.mark.skipif(not os.environ.get("COURSE_SLOW"), reason="set COURSE_SLOW=1 to open the other lessons")
-MORE = [pytest.param(Lesson(name, True), marks=slow) for name in ("04_fcn", "06_gan_segmentation", "07_mask_rcnn")]
+MORE = [Lesson(name, True) for name in ("04_fcn", "06_gan_segmentation", "07_mask_rcnn")]
+CASES = [
+    *(pytest.param("lab", lesson, id=f"lab-{lesson.name}") for lesson in LESSONS),
+    *(pytest.param("lab", lesson, id=f"lab-{lesson.name}", marks=slow) for lesson in MORE),
+    pytest.param("notebook", LESSONS[1], id=f"notebook-{LESSONS[1].name}"),  # Notebook 7 shares JupyterLab's parts
+]
 
 
-@pytest.mark.parametrize("lesson", [*LESSONS, *MORE], ids=lambda lesson: lesson.name)
+@pytest.mark.parametrize(("kind", "lesson"), CASES, indirect=["kind"])
 def test_lesson(lesson: Lesson, kind: str, server: Server, chromium: BrowserContext, shots: Path) -> None:
-    if kind == "notebook" and lesson.name != "01_thresholding":
-        pytest.skip("Notebook 7 shares JupyterLab's parts; one lesson with a slider is opened in it")
     cells = nbformat.read(server.root / f"{lesson.name}.ipynb", 4).cells
     page = chromium.new_page()
     watch = Watch(page, server.base)
