@@ -10,16 +10,14 @@ author = "The image segmentation course authors"
 copyright = "The image segmentation course authors; text and figures CC BY 4.0, code MIT"
 release = __version__
 
-extensions = ["myst_nb", "sphinx_copybutton", "sphinx_design"]
+extensions = ["myst_nb", "sphinx_copybutton"]
 root_doc = "book/index"
 nb_execution_mode = "off"  # the lessons have run
 nb_render_markdown_format = "commonmark"
-nb_mime_priority_overrides = [("html", "text/html", 0)]
 nb_ipywidgets_js = {}  # widgets stand still here: their last figure is on the page
 nb_merge_streams = True
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 4
-suppress_warnings = ["mystnb.unknown_mime_type"]
 
 html_theme = "sphinx_book_theme"
 html_title = project
