@@ -1,6 +1,7 @@
 """How Sphinx builds the site. `course book` lays out the pages first; see course_lib/cli/book.py."""
 
-from course_lib import __version__
+from importlib.metadata import version
+
 from course_lib.cli import build, notebooks
 
 repository, reference = build.read_project(notebooks.checkout())
@@ -8,7 +9,7 @@ repository, reference = build.read_project(notebooks.checkout())
 project = "Image segmentation, hands on"
 author = "The image segmentation course authors"
 copyright = "The image segmentation course authors; text and figures CC BY 4.0, code MIT"
-release = __version__
+release = version("course_lib")
 
 extensions = ["myst_nb", "sphinx_copybutton"]
 root_doc = "book/index"

@@ -3,7 +3,3 @@
 It holds what a lesson has already built by hand, plus what would distract from it: finding data,
 seeding, plotting, and the `course` command. Importing it opens no file and no connection.
 """
-
-from importlib.metadata import version
-
-__version__ = version("course_lib")

@@ -113,8 +113,5 @@ def _same(given: Any, recorded: Any, atol: float) -> bool:
 
 def restored(case: list) -> list:
     """The arguments of a case as `course build` recorded them, arrays and tensors made anew."""
-
-    def array(tensor: bool, dtype: str, values: Any) -> Any:
-        return torch.from_numpy(np.array(values, dtype)) if tensor else np.array(values, dtype)
-
-    return [array(**each) if isinstance(each, dict) else each for each in case]
+    make: dict[bool, Callable] = {True: torch.from_numpy, False: np.asarray}
+    return [make[x["tensor"]](np.array(x["values"], x["dtype"])) if isinstance(x, dict) else x for x in case]

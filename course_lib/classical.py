@@ -1,7 +1,5 @@
 """Segmentation without training: the threshold and the watershed of lesson 01, which later lessons are held against."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
@@ -18,7 +16,7 @@ def otsu_mask(image: ArrayLike | Tensor) -> NDArray[np.bool_]:
     return mask if mask.mean() <= 0.5 else ~mask
 
 
-def split_touching(mask: ArrayLike, min_area: int = 15) -> NDArray[Any]:
+def split_touching(mask: ArrayLike, min_area: int = 15) -> NDArray[np.int32]:
     """Foreground `[H, W]` -> label map `[H, W]`, touching objects split at their waists (Beucher, Lantuéjoul, 1979).
 
     Holes are filled; pieces of fewer than `min_area` pixels, or thinner than two, are left out.

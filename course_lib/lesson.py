@@ -1,31 +1,25 @@
 """How a lesson starts, chooses its sizes and records what it measured."""
 
+import json
 import random
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import filelock
 import numpy as np
 import psutil
 import torch
 
-from course_lib import data, scoreboard, settings
+from course_lib import data, paths, settings
 from course_lib.data.readers import CourseDataset
-from course_lib.errors import InputError, SettingsError, box
+from course_lib.errors import DataError, InputError, SettingsError, box
 
 T = TypeVar("T")
 
-METRICS = ("accuracy", "pixel_accuracy", "mean_iou", "image_iou", "dice", "boundary_iou", "ap50", "ap", "dsb", "ece")
-
-
-def _device(wanted: str) -> torch.device:
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    present = [name for name, here in there.items() if here]  # the one to prefer first
-    if wanted not in ("auto", *present):
-        hint = f"choose auto, or one of {', '.join(present)}"
-        raise SettingsError(f"device = {wanted!r} is not present on this machine", hint)
-    return torch.device(present[0] if wanted == "auto" else wanted)
+REGIONS = ("accuracy", "pixel_accuracy", "mean_iou", "image_iou", "dice", "boundary_iou")
+METRICS = (*REGIONS, "ap50", "ap", "dsb", "pq", "ece")
 
 
 def peak_memory_mb() -> int:
@@ -79,8 +73,25 @@ class Lesson:
         result |= {"device": self.device.type, "seed": self.seed, "seconds": round(seconds, 4)}
         result |= {"train_seconds": round(train_seconds, 2), "peak_mb": peak_memory_mb(), "parameters": parameters}
         result["metrics"] = {name: round(float(value), 4) for name, value in metrics.items()}
-        scoreboard.add(result)
+        same = ("lesson", "method", "dataset", "data", "split", "profile", "device", "seed")
+        update_scoreboard(lambda old: any(old[key] != result[key] for key in same), result)
         return result
+
+
+def scoreboard() -> list[dict[str, Any]]:
+    """The records of all lessons; an empty list where there is none yet. DataError: the file is damaged."""
+    file = paths.scoreboard_file()
+    try:
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    except ValueError as error:
+        raise DataError(f"{file} is no scoreboard: {error}", "delete it; running a lesson writes it anew") from error
+
+
+def update_scoreboard(keep: Callable[[dict[str, Any]], bool], *added: dict[str, Any]) -> None:
+    """Drop all records but those to `keep`, and add others, in one step. Safe when several lessons run at once."""
+    with filelock.FileLock(paths.scoreboard_file().with_suffix(".lock")):  # makes the folder, too
+        text = json.dumps([*filter(keep, scoreboard()), *added], indent=1) + "\n"
+        paths.write_atomically(paths.scoreboard_file(), lambda fresh: fresh.write_text(text, encoding="utf-8"))
 
 
 def start(
@@ -100,7 +111,13 @@ def start(
     settings.check_environment()
     number, _, title = name.replace("_", " ").partition(" ")
     profile, data = settings.setting("profile", profile), settings.setting("data", data)
-    place, seed = _device(settings.setting("device", device)), settings.seed(seed)
+    wanted, seed = settings.setting("device", device), settings.seed(seed)
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    present = [name for name, here in there.items() if here]  # the one to prefer first
+    if wanted not in ("auto", *present):
+        hint = f"choose auto, or one of {', '.join(present)}"
+        raise SettingsError(f"device = {wanted!r} is not present on this machine", hint)
+    place = torch.device(present[0] if wanted == "auto" else wanted)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - libraries that we call still draw from the global generator
     torch.manual_seed(seed)

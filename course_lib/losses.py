@@ -17,7 +17,8 @@ from course_lib.metrics import ADVICE, IGNORE
 def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Minus the logarithm of the true class's probability, averaged over the pixels: >= 0.
 
-    `weight` of each class, `[C]`: the mean is divided by the sum of the pixels' weights; see `class_weights`.
+    `weight` of each class, `[C]`: the mean is divided by the sum of the pixels' weights. The usual one is the median of
+    the classes' frequencies divided by each: the rarer a class, the more its pixels count (Eigen and Fergus, 2015).
     """
     _check(logits, target)
     logits, valid = logits.float(), target != IGNORE  # half precision cannot count a picture's pixels
@@ -89,16 +90,6 @@ def _adversarial(kind: str) -> tuple[Callable[[Tensor], Tensor], ...]:
     if kind not in ADVERSARIAL:
         raise InputError(f"kind = {kind!r} is not known", f"choose one of {', '.join(ADVERSARIAL)}")
     return ADVERSARIAL[kind]
-
-
-def class_weights(counts: Tensor) -> Tensor:
-    """Median-frequency weights `[C]` from pixel counts `[C]`: the rarer a class, the more its pixels count.
-
-    The median of the class frequencies, divided by each. Eigen and Fergus, 2015, count a frequency only in pictures
-    that show the class; here it is counted over the whole set. A class without a pixel weighs 0.
-    """
-    shares = counts / counts.sum()
-    return torch.where(counts > 0, shares[counts > 0].quantile(0.5) / shares.clip(min=1e-12), 0.0)
 
 
 def _check(logits: Tensor, target: Tensor) -> None:

@@ -1,6 +1,5 @@
 """Scores of masks and of instances. Lesson 01 builds IoU, Dice, average precision's matching and the DSB score."""
 
-import math
 from collections.abc import Iterable
 from typing import Literal
 
@@ -26,8 +25,7 @@ class ConfusionMatrix:
     """
 
     def __init__(self, num_classes: int) -> None:
-        self.counts = torch.zeros(num_classes, num_classes, dtype=torch.int64)
-        """int64 `[C, C]`: row = truth, column = prediction."""
+        self.counts = torch.zeros(num_classes, num_classes, dtype=torch.int64)  # row = truth, column = prediction
 
     def update(self, prediction: Array, truth: Array) -> None:
         """Add pictures: ids of one shape, `truth` 255 where void. InputError: shapes differ, or ids not in 0..C-1."""
@@ -58,8 +56,7 @@ class BoundaryIoU:
 
     def __init__(self, num_classes: int, width: int = 2) -> None:
         self.width = width
-        self.counts = torch.zeros(2, num_classes, dtype=torch.int64)
-        """int64 `[2, C]`: pixels in both rims, pixels in either."""
+        self.counts = torch.zeros(2, num_classes, dtype=torch.int64)  # pixels in both rims, pixels in either
 
     def update(self, prediction: Array, truth: Array) -> None:
         """Add one or more pictures: class ids `[H, W]` or `[B, H, W]`. InputError: as for a confusion matrix."""
@@ -151,7 +148,7 @@ def to_masks(labels: Array) -> NDArray[np.uint8]:
     return (array == ids[ids > 0, None, None]).astype(np.uint8)
 
 
-def _pair(prediction: Array, truth: Array, classes: float = math.inf) -> tuple[Tensor, ...]:
+def _pair(prediction: Array, truth: Array, classes: float = np.inf) -> tuple[Tensor, ...]:
     """Both as int64, and where the truth is not void; InputError: shapes differ, or an id is outside 0..classes-1."""
     given = [torch.as_tensor(ids if isinstance(ids, Tensor) else np.asarray(ids)) for ids in (prediction, truth)]
     if floats := [ids.dtype for ids in given if ids.is_floating_point()]:

@@ -10,7 +10,6 @@ from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 from skimage.segmentation import find_boundaries, mark_boundaries
 from torch import Tensor
-from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 from course_lib.metrics import IGNORE, Array
 
@@ -52,19 +51,6 @@ def outline(image: Array, labels: Array, colour: str = "#f0e442") -> NDArray[Any
     base = picture(image).astype(np.float64)
     base = base / 255 if base.max() > 1 else base
     return mark_boundaries(base, np.asarray(labels).astype(np.int64), to_rgb(colour), mode="inner")
-
-
-def objects(image: Any, boxes: Any, masks: Any = None, captions: Sequence[str] | None = None) -> NDArray[np.uint8]:
-    """The image uint8 `[3, H, W]` with objects drawn in, each in a colour: `[H, W, 3]`.
-
-    `boxes` `[N, 4]` xyxy are frames, `masks` `[N, H, W]`, not 0 inside, tints; `captions` stand beside their frames.
-    """
-    drawn, colours = image.as_subclass(Tensor), [CYCLE[number % len(CYCLE)] for number in range(len(boxes))]
-    if len(boxes) and masks is not None:
-        drawn = draw_segmentation_masks(drawn, masks.as_subclass(Tensor) > 0, alpha=0.5, colors=colours)
-    if len(boxes):
-        drawn = draw_bounding_boxes(drawn, boxes.as_subclass(Tensor), captions, colours)
-    return drawn.permute(1, 2, 0).numpy()
 
 
 def errors(prediction: Array, truth: Array) -> NDArray[np.float64]:
@@ -123,20 +109,6 @@ def curves(lines: Mapping[str, tuple[ArrayLike, ArrayLike]], title: str, axis: A
     place.legend()
     if axis is None:
         plt.show()
-
-
-def confusion(counts: Array, classes: Sequence[str], title: str) -> None:
-    """A confusion matrix in per cent of each row; `counts` `[C, C]`, row = truth, column = prediction."""
-    table = np.asarray(counts, dtype=float)
-    share = 100 * table / np.maximum(table.sum(1, keepdims=True), 1)
-    _, axis = plt.subplots(figsize=(6.5, 5.5), layout="constrained")
-    axis.imshow(share, cmap="Blues", vmax=20)  # the errors are what is looked for: few of them exceed 20 %
-    for (row, column), value in np.ndenumerate(share):
-        axis.text(column, row, f"{value:.0f}", ha="center", va="center", color="white" if value > 12 else "black")
-    axis.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-    axis.set_yticks(range(len(classes)), classes)
-    axis.set(xlabel="predicted", ylabel="true", title=title)
-    plt.show()
 
 
 def legend(classes: Sequence[str], axis: Any) -> None:

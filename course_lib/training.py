@@ -61,17 +61,15 @@ def fit(
     epoch, in a new process too, and on a CPU reaches the same weights bit for bit; of a finished run it reads the end.
     Raises TrainingError: a value is not finite; memory is exhausted; the checkpoint is damaged, or of another run.
 
-    Args:
-        model: on its device; its weights become channels-last.
-        batches: in each of `epochs` passes, `(images, target)` on the device, or what `step` takes; pictures first.
-            It has a length; its `epoch`, if any, is set to 0, 1, 2, ...: a pass may draw from it and torch alone.
-        loss: `(model(images), target) -> scalar`; the model's output arrives in float32.
-        optimiser: one, or several that all take part in steps, schedule and checkpoint.
-        schedule: share of the run, 0..1 -> factor of every learning rate; taken at the middle of each step.
-        evaluate: model -> scores; called after each epoch, without gradients. The highest `metric` is the best.
-        checkpoint: a file, written at the start and after each epoch; name it after all that the result depends on.
-        precision: None for float32, or what `fastest_precision` says; a resumed run keeps its checkpoint's.
-        step: `(model, batch) -> values to report`, instead of `loss`; it runs `backward` and the optimisers itself.
+    `model`: on its device; its weights become channels-last. `batches`: in each of `epochs` passes, `(images, target)`
+    on the device, or what `step` takes; pictures first. It has a length; its `epoch`, if any, is set to 0, 1, 2, ...: a
+    pass may draw from it and torch alone. `loss`: `(model(images), target) -> scalar`; the model's output arrives in
+    float32. `step`: `(model, batch) -> values to report`, instead of `loss`; it runs `backward` and the optimisers.
+    `optimiser`: one, or several that all take part in steps, schedule and checkpoint. `schedule`: share of the run,
+    0..1 -> factor of every learning rate; taken at the middle of each step. `evaluate`: model -> scores; called after
+    each epoch, without gradients. The highest `metric` is the best. `checkpoint`: a file, written at the start and
+    after each epoch; name it after all that the result depends on. `precision`: None for float32, or what
+    `fastest_precision` says; a resumed run keeps its checkpoint's.
     """
     if (loss is None) == (step is None) or (step and precision):
         raise InputError("give either a loss or a step of your own", "such a step also chooses its own precision")

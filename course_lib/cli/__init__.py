@@ -2,11 +2,11 @@
 
 import os
 import sys
+from importlib import metadata
 from typing import Annotated
 
 import typer
 
-from course_lib import __version__
 from course_lib.cli import book, build, data, doctor, lint, run, weights
 from course_lib.errors import CourseError
 
@@ -29,7 +29,7 @@ app.add_typer(weights.app, name="weights")
 
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"course_lib {__version__}")
+        typer.echo(f"course_lib {metadata.version('course_lib')}")
         raise typer.Exit
 
 

@@ -13,10 +13,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import filelock
 import typer
 
-from course_lib import paths, scoreboard
+from course_lib import paths
 from course_lib.cli import doctor, notebooks
 from course_lib.cli.errors import NotebookError
 from course_lib.settings import setting
@@ -61,18 +60,19 @@ def run(
     from rich.table import Table
     from tqdm import tqdm
 
+    from course_lib.lesson import scoreboard, update_scoreboard
+
     parameters = settings(profile, data, device)
     os.environ["COURSE_BUILD_DIR"] = str(paths.build_dir().absolute())  # kernels work in another folder
     sources = choose(notebooks.sources(notebooks.checkout()), lesson or [])
     numbers = {path.name[:2] for path in sources}
-    with filelock.FileLock(paths.scoreboard_file().with_suffix(".lock")):  # another run may add to it
-        scoreboard.write([record for record in scoreboard.read() if record["lesson"] not in numbers])
+    update_scoreboard(lambda record: record["lesson"] not in numbers)
     runs = []
     with tqdm(sources, desc="lessons", unit="lesson", disable=None, leave=False) as bar:
         for source in bar:
             bar.set_postfix_str(source.stem)
             result = _run_one(source, parameters)
-            result.records = [record for record in scoreboard.read() if record["lesson"] == source.name[:2]]
+            result.records = [record for record in scoreboard() if record["lesson"] == source.name[:2]]
             runs.append(result)
             tqdm.write(f"{source.stem}: {'FAILED' if result.failure else 'done'} in {result.seconds:.0f} s")
     table = Table("lesson", "data", "seconds", "peak memory", "main metric", title=f"profile {profile}, data {data}")
@@ -188,8 +188,10 @@ def _run_one(source: Path, parameters: dict[str, str]) -> Run:
 
 def _stamp(source: Path) -> dict[str, Any]:
     """What a reader of the finished notebook, or of the book, wants to know about the run, besides its settings."""
+    from course_lib.lesson import scoreboard
+
     return {
-        "used": sorted({record["data"] for record in scoreboard.read() if record["lesson"] == source.name[:2]}),
+        "used": sorted({record["data"] for record in scoreboard() if record["lesson"] == source.name[:2]}),
         "machine": f"{doctor.processor()}, {os.cpu_count()} cores",
         "versions": _versions(),
         "date": str(datetime.datetime.now(datetime.UTC).date()),

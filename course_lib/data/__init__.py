@@ -11,9 +11,8 @@ from course_lib.settings import CHOICES
 if TYPE_CHECKING:
     from course_lib.data.readers import CourseDataset
 
-STAND_INS = {"nuclei": "cells", "cifar10": "shapes"}
+STAND_INS = {"nuclei": "cells", "cifar10": "shapes"}  # real set -> the family of drawn scenes that stands in for it
 STAND_INS |= dict.fromkeys(("camvid", "voc", "cityscapes", "pennfudan", "coco"), "streets")
-"""The real sets, each with the family of drawn scenes that stands in for it."""
 NAMES = (*STAND_INS, "cells", "streets", "shapes", "folder")
 
 
@@ -31,19 +30,14 @@ def load(
 ) -> "CourseDataset":
     """Load one split. DataError: the set cannot be had, or a file is wrong; InputError: unknown name, split or task.
 
-    Args:
-        name: `"nuclei"`, `"pennfudan"`, `"camvid"`, `"voc"`, `"coco"`, `"cityscapes"` or `"cifar10"`;
-            `"cells"`, `"streets"` or `"shapes"` (always drawn); `"folder"` (your own, see `path`).
-        split: `"train"`, `"val"` or `"all"`; for CIFAR-10 and CamVid `"test"` too.
-        task: `"semantic"` or `"instance"`; decides what a sample holds, except where a picture has one class.
-        mode: `"real"`: the real set or an error. `"synthetic"`: its drawn stand-in. `"auto"`: the real set if a mirror,
-            the cache or a download has it, else the stand-in, announced in a box.
-        count: at most so many pictures, spread over the split; of drawn ones, how many (100 scenes, 4,000 shapes).
-        seed: which scenes are drawn.
-        size: height and width, in pixels, or the side of a square: real pictures are resized to it (by default they
-            keep their own), scenes are drawn at it (by default 128, 128).
-        path: for `"folder"`: the folder that holds `images` and `masks`.
-        classes: for `"folder"`: the names of the classes, background first.
+    `name`: `"nuclei"`, `"pennfudan"`, `"camvid"`, `"voc"`, `"coco"`, `"cityscapes"` or `"cifar10"`; `"cells"`,
+    `"streets"` or `"shapes"` (always drawn); `"folder"` (your own: `path` holds `images` and `masks`, `classes` are the
+    names of the classes, background first). `split`: `"train"`, `"val"` or `"all"`; for CIFAR-10 and CamVid `"test"`
+    too. `task`: `"semantic"` or `"instance"`; decides what a sample holds, except where a picture has one class.
+    `mode`: `"real"`: the real set or an error. `"synthetic"`: its drawn stand-in. `"auto"`: the real set if a mirror,
+    the cache or a download has it, else the stand-in, announced in a box. `count`: at most so many pictures, spread
+    over the split; of drawn ones, how many (100 scenes, 4,000 shapes). `seed`: which scenes are drawn. `size`: (height,
+    width) in pixels, or a square's side, to which real pictures are resized (default: not) and scenes drawn (128, 128).
     """
     from course_lib.data import readers, store  # they import torch, which `course data list` can do without
 

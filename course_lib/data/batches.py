@@ -26,8 +26,7 @@ class _Passes:
         if not count:
             raise InputError("the data set is empty", "choose another split, or a larger count")
         self.count, self.batch_size, self.augment, self.seed = count, batch_size, augment, seed
-        self.epoch = 0
-        """Number of the next pass; it decides the random draws. Set it to repeat a pass, or to go on from one."""
+        self.epoch = 0  # of the next pass, whose random draws it decides; set it to repeat a pass, or to go on from one
 
     def __len__(self) -> int:
         return -(-self.count // self.batch_size)
@@ -47,18 +46,15 @@ class Batches(_Passes):
     makes them of what a crop shows, without objects of fewer than 16 pixels, and without crowds. Pictures smaller than
     the crop are padded with black, their masks with void, so that padding neither rewards nor punishes a model.
 
-    Args:
-        dataset: samples `(tv_tensors.Image, tv_tensors.Mask)`, or `(tv_tensors.Image, detection dict)` whose masks do
-            not overlap. InputError: it is empty, or masks are plain tensors, which v2 transforms would not flip.
-        batch_size: samples a batch; the last batch of a pass may be smaller.
-        crop: side of a square crop, or its height and width, in pixels; it lies at a random place.
-        augment: random order, other crops at every pass, half of them mirrored left to right, image and mask alike;
-            without, the data set's order, and the same crops at every pass.
-        transform: what else is to be done to each uint8 crop and its mask, such as `v2.ColorJitter(0.2, 0.2)`, or
-            `v2.RandomVerticalFlip()` where up and down are alike: a transform of torchvision's v2. One that moves in
-            pixels from outside, such as a rotation, needs `fill={Image: 0, Mask: 255, "others": 0}`.
-        device: where the data lie and the batches are made.
-        seed: the first pass's seed; each further pass differs, and the same seed repeats all of them.
+    `dataset`: samples `(tv_tensors.Image, tv_tensors.Mask)`, or `(tv_tensors.Image, detection dict)` whose masks do not
+    overlap. InputError: it is empty, or masks are plain tensors, which v2 transforms would not flip. `batch_size`:
+    samples a batch; the last batch of a pass may be smaller. `crop`: side of a square crop, or its height and width, in
+    pixels; it lies at a random place. `augment`: random order, other crops at every pass, half of them mirrored left to
+    right, image and mask alike; without, the data set's order, and the same crops at every pass. `device`: where the
+    data lie and the batches are made. `seed`: the first pass's; each further pass differs, the same seed repeats all.
+    `transform`: what else is to be done to each uint8 crop and its mask, such as `v2.ColorJitter(0.2, 0.2)`, or
+    `v2.RandomVerticalFlip()` where up and down are alike: a transform of torchvision's v2. One that moves in pixels
+    from outside, such as a rotation, needs `fill={Image: 0, Mask: 255, "others": 0}`.
     """
 
     def __init__(

@@ -14,8 +14,10 @@ import safetensors.torch
 import torch
 import torchvision
 from faster_coco_eval import COCO
+from faster_coco_eval.core import mask as runs
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from skimage import measure
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
@@ -393,6 +395,29 @@ def read_labels(file: Path, size: tuple[int, ...]) -> NDArray[Any]:
     if labels.shape != size:
         raise DataError(f"{file}: {labels.shape}, but its picture is {size}", "save it at that size, or fetch it again")
     return labels
+
+
+def to_coco(mask: Any) -> dict[str, Any]:
+    """One object's mask `[H, W]`, not 0 inside, as COCO stores it: `segmentation`, `area`, `bbox` xywh, `iscrowd`.
+
+    As polygons where these give the mask back to the pixel. Polygons have no holes: an object with one is stored as
+    lengths of runs, down the columns. InputError: an empty mask.
+    """
+    inside = np.asfortranarray(mask, bool).astype(np.uint8)
+    if not inside.any():
+        raise InputError("the mask of an object is empty", "leave the object out")
+    contours = measure.find_contours(np.pad(inside, 1), 0.5)  # padding adds 1; COCO's origin is a corner, not a centre
+    found: dict[str, Any] = {"segmentation": [(c[:, ::-1] - 0.5).ravel().tolist() for c in contours]}
+    if (from_coco(found, inside.shape) != inside).any():
+        changes = np.flatnonzero(np.diff(inside.ravel(order="F"), prepend=0, append=2))  # the last run ends at the end
+        found["segmentation"] = {"counts": np.diff(changes, prepend=0).tolist(), "size": list(inside.shape)}
+    x, y, right, bottom = detection_target(inside[None], [1])["boxes"][0].tolist()
+    return found | {"area": int(inside.sum()), "bbox": [x, y, right - x, bottom - y], "iscrowd": 0}
+
+
+def from_coco(annotation: Mapping[str, Any], size: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The mask uint8 `[H, W]` of an annotation of COCO, polygons or runs, in a picture of height and width `size`."""
+    return runs.decode(runs.segmToRle(annotation["segmentation"], size[1], size[0]))
 
 
 def _open(file: Path) -> Image.Image:

@@ -36,13 +36,7 @@ CHUNK = 1 << 14  # at most so much is lost when a connection breaks
 BOMB_FACTOR, BOMB_FLOOR, BOMB_MEMBERS = 20, 64 << 20, 500_000  # far above what any set of the course needs
 SUMS = "SHA256SUMS"
 ODD = {None, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EILSEQ}
-NETWORK = (  # words in an error of requests, whose texts fill a screen; what they mean; the cost
-    ("NameResolution", "the host is not known; is this computer online?", inf),
-    ("SSL", "its certificate cannot be verified", inf),
-    ("connect timeout", "no answer in time", inf),  # a firewall that swallows the first packet will swallow the next
-    ("timed out", "no answer in time", 1),
-    ("Connection broken", "the connection broke off", 1),
-)
+NETWORK = tomllib.loads(Path(__file__).with_name("network.toml").read_text("utf-8"))["errors"]
 ADVICE = "interrupt once (Ctrl-C, or the stop button) for another source, twice to stop; what is here is kept"
 
 
@@ -82,10 +76,9 @@ def source(name: str) -> Source:
     return SOURCES[name]
 
 
-def find(name: str, *places: Path) -> Path | None:
-    """The archive of a data set in one of the folders, by default the mirrors, then the cache; DataError if unknown."""
-    known = source(name)
-    folders = places or (*paths.mirror_dirs(), paths.cache_dir())
+def find(name: str, *first: Path) -> Path | None:
+    """The archive of a data set, in the folders `first`, a mirror, or the cache; DataError if unknown."""
+    known, folders = source(name), (*first, *paths.mirror_dirs(), paths.cache_dir())
     files = (where / archive for where in folders for archive in (known.archive, *known.alternatives))
     return next(filter(os.path.isfile, files), None)  # unlike Path's, it bears a mirror on a share that is away
 
@@ -107,14 +100,14 @@ def fetch(name: str, to: Path | None = None, offline: bool | None = None) -> Pat
     Raises DataError: unknown name; not here and not to be had; damaged; no room or no right to write.
     """
     known, where = source(name), Path(to).expanduser() if to else paths.cache_dir()
-    places = (where, *paths.mirror_dirs(), paths.cache_dir()) if to else ()
-    if (found := find(name, *places)) and not to:
+    first = [where] if to else []
+    if (found := find(name, *first)) and not to:
         checked(known, found)
         return found
     if not found and (paths.offline() if offline is None else offline):
         raise missing(known, f"{name} is not here, and downloads are off")
     with _writing(known, where) as fresh:
-        have = find(name, *places) or _download(known, where)
+        have = find(name, *first) or _download(known, where)
         file, (digest, _) = where / have.name, checked(known, have)
         if file != have:
             shutil.copyfile(have, fresh).replace(file)

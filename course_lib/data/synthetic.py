@@ -6,7 +6,6 @@ seed and size only, never on how many scenes were drawn before it.
 
 import math
 import tomllib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 from itertools import pairwise
@@ -16,7 +15,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.draw import disk
-from skimage.segmentation import find_boundaries, relabel_sequential
+from skimage.segmentation import relabel_sequential
 
 from course_lib.errors import InputError
 
@@ -40,11 +39,6 @@ class Scene:
     instances: NDArray[np.integer] | None = None  # [H, W], 0 = no instance; None: none known; drawn: 1..N, all visible
     variant: str = ""  # drawn: "fluorescence", "stained" or "brightfield"; "day", "overcast" or "dusk"
     objects: tuple[NDArray[np.uint8], list[int], list[int]] | None = None  # where they overlap: see `readers.coco`
-
-    @property
-    def boundary(self) -> NDArray[np.bool_]:
-        """Bool `[H, W]`: pixels with another class, void included, or another instance among their 4 neighbours."""
-        return find_boundaries(np.asarray(self.instances, np.int32) * 256 + self.semantic)
 
 
 def _generator(family: int, seed: int, size: Size) -> Generator:
@@ -88,32 +82,25 @@ def draw_cells(seed: int, size: tuple[int, int] = (128, 128)) -> Scene:
     return _scene(_develop(rng, dye, radius, variant), np.minimum(instances, 1), instances, variant)
 
 
-def _place_cells(rng: Generator, size: Size, radius: float, coverage: float) -> NDArray[np.float64]:
-    """`[N, 3]`: row, column, radius in pixels. A share `clumping` of them touches or overlaps another."""
-    clumping, area = rng.uniform(0.1, 0.8), size[0] * size[1]
-    count = max(2, round(min(coverage * area / (np.pi * radius**2), area / 300)))
-    cells, placed = np.empty((count, 3)), 0
-    for row, col, scale, join, turn, reach, which in rng.random((5 * count, 7)).tolist():
-        r, row, col = radius * (0.7 + 0.6 * scale), row * size[0], col * size[1]
-        if placed and join < clumping:
-            row, col, other = cells[int(which * placed)]
-            reach = (r + other) * (0.65 + 0.3 * reach)
-            row, col = row + reach * np.sin(2 * np.pi * turn), col + reach * np.cos(2 * np.pi * turn)
-        apart = np.hypot(cells[:placed, 0] - row, cells[:placed, 1] - col) > 0.62 * (cells[:placed, 2] + r)
-        if 0 <= row < size[0] and 0 <= col < size[1] and apart.all():
-            cells[placed] = row, col, r
-            placed += 1
-            if placed == count:
-                break
-    return cells[:placed]
-
-
 def _paint_cells(rng: Generator, size: Size, radius: float, coverage: float, variant: str) -> tuple[Floats, Floats]:
     """The dye and the ids. An outline is an ellipse modulated by the harmonics 2 to 4 of the angle."""
-    cells = _place_cells(rng, size, radius, coverage)
+    # row, column and radius of each, in pixels; a share `clumping` of them touches or overlaps another
+    clumping, area, cells = rng.uniform(0.1, 0.8), size[0] * size[1], np.empty((0, 3))
+    count = max(2, round(min(coverage * area / (np.pi * radius**2), area / 300)))
+    for row, col, scale, join, turn, reach, which in rng.random((5 * count, 7)).tolist():
+        r, row, col = radius * (0.7 + 0.6 * scale), row * size[0], col * size[1]
+        if len(cells) and join < clumping:
+            row, col, other = cells[int(which * len(cells))]
+            reach = (r + other) * (0.65 + 0.3 * reach)
+            row, col = row + reach * np.sin(2 * np.pi * turn), col + reach * np.cos(2 * np.pi * turn)
+        apart = np.hypot(cells[:, 0] - row, cells[:, 1] - col) > 0.62 * (cells[:, 2] + r)
+        if 0 <= row < size[0] and 0 <= col < size[1] and apart.all():
+            cells = np.vstack([cells, (row, col, r)])
+        if len(cells) == count:
+            break
     dye, instances = np.zeros((2, *size), dtype=np.float32)
-    # first the debris: specks and fibres that take up dye but are no nuclei
-    for _ in range(rng.poisson(3 * (size[0] * size[1] / 16384) ** 0.5)):
+    # below them the debris: specks and fibres that take up dye but are no nuclei
+    for _ in range(rng.poisson(3 * (area / 16384) ** 0.5)):
         centre, reach = rng.integers(size), rng.uniform(0.6, 0.24 * radius + 0.6)
         dye[disk(centre, reach, shape=size)] = rng.uniform(0.4, 1.5)
     for _ in range(rng.poisson(0.45)):
@@ -160,8 +147,7 @@ def _develop(rng: Generator, dye: Floats, radius: float, variant: str) -> NDArra
     if variant != "stained":  # light out of focus around the nuclei, so smooth that every fourth pixel is enough
         sigma = (radius if variant == "fluorescence" else 0.7 * radius) / 4  # in units of 4 pixels
         coarse = ndimage.gaussian_filter(np.ascontiguousarray(dye[::4, ::4]), sigma, truncate=2.5)
-        grid = np.ix_(*(np.linspace(0, n - 1, m) for n, m in zip(coarse.shape, dye.shape, strict=True)))
-        glow = ndimage.map_coordinates(coarse, np.broadcast_arrays(*grid), order=1)
+        glow = ndimage.zoom(coarse, np.divide(dye.shape, coarse.shape), order=1)
     if variant == "fluorescence":  # bright nuclei on a dark field
         strength = rng.uniform(0.2, 0.7) if rng.random() < 0.7 else rng.uniform(0.9, 1.5)
         light = _uneven(rng, dye.shape, strength)
@@ -197,8 +183,6 @@ SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLI
 EYE, FAR = 1.8, 75.0  # height of the camera, where the street ends
 KINDS = dict(zip((*STREET_CLASSES, "bin"), (*range(11), VOID), strict=True))
 PALETTE = ART["colours"]
-LOOKS = {KINDS[name]: looks for name, looks in ART["looks"].items()}
-ROWS = [(KINDS[name], *metres) for name, *metres in ART["rows"]]
 Numbers = tuple[float, ...]
 
 
@@ -232,7 +216,7 @@ class _Street:
         self.build()
         self.populate()
 
-    def quad(self, colour: Iterable[float], *corners: Numbers) -> None:
+    def quad(self, colour: Numbers, *corners: Numbers) -> None:
         """A part with 4 corners, convex in the picture: across and up in the frame, metres behind it."""
         x, z, wide, tall = self.frame
         self.outlines.append([n for a, b, c in corners for n in (x + wide * a, tall * b, z + c)])
@@ -251,7 +235,7 @@ class _Street:
         u, low, a, b, v, high, c, d = ends
         side = math.copysign(1, -self.frame[0] * self.frame[2])
         corners = (side * u, low, a), (side * u, low, b), (side * v, high, d), (side * v, high, c)
-        self.quad([0.8 * c for c in colour], *corners)
+        self.quad(tuple(0.8 * c for c in colour), *corners)
         self.quad(colour, (-u, low, a), (u, low, a), (v, high, c), (-v, high, c))
 
     def build(self) -> None:
@@ -283,21 +267,21 @@ class _Street:
 
     def populate(self) -> None:
         """Choose what stands and moves in the street, and draw it from far to near."""
-        rng, found, leaf = self.rng, list[tuple[float, float, int]](), PALETTE["leaf"][self.rng.integers(4)]
+        rng, found, leaf = self.rng, list[tuple[float, float, str]](), PALETTE["leaf"][self.rng.integers(4)]
         for out, kerb in zip((-1, 1), self.kerbs, strict=True):
-            for kind, step, share, first, last in ROWS:
+            for thing, step, share, first, last in ART["rows"]:
                 places, taken = np.arange(6 + step * rng.random(), 44, step).tolist(), 2 * share * rng.random()
                 chances = zip(places, rng.random((len(places), 2)).tolist(), strict=True)
-                found += [(z, kerb + out * (first + (last - first) * a), kind) for z, (a, b) in chances if b < taken]
-        for number, (z, x, kind) in enumerate(sorted(found, reverse=True), 1):
-            metre = self.focal / z
+                found += [(z, kerb + out * (first + (last - first) * a), thing) for z, (a, b) in chances if b < taken]
+        for number, (z, x, thing) in enumerate(sorted(found, reverse=True), 1):
+            kind, looks, metre = KINDS[thing], ART["looks"][thing], self.focal / z
             if -3 * metre < self.centre + x * metre < self.size[1] + 3 * metre:  # in sight
                 lamp = PALETTE["white" if (x - self.middle) * self.middle > 0 else "red"][0]
-                scale, light, look, tint = rng.uniform((0.86, 0.2, 0, 0), (1.1, 1, len(LOOKS[kind]), 360)).tolist()
+                scale, light, look, tint = rng.uniform((0.86, 0.2, 0, 0), (1.1, 1, len(looks), 360)).tolist()
                 self.frame = (x, z, scale * (-1) ** int(tint), scale)
-                for name, *lengths in LOOKS[kind][int(look)]:
-                    thing = number if kind in (CAR, PEDESTRIAN, BICYCLIST) else 0
-                    self.label = (POLE if name == "grey" else kind, thing, light)
+                for name, *lengths in looks[int(look)]:
+                    instance = number if kind in (CAR, PEDESTRIAN, BICYCLIST) else 0
+                    self.label = (POLE if name == "grey" else kind, instance, light)
                     colours = {"lamp": [lamp], "leaf": [leaf]}.get(name) or PALETTE[name]
                     (self.box if kind == CAR else self.bars)(colours[int(tint) % len(colours)], *lengths)
 

@@ -31,13 +31,10 @@ def convolution(inputs: int, outputs: int, pool: bool = False) -> nn.Sequential:
 class Classifier(nn.Module):
     """Pictures `[B, 3, H, W]` in 0..1 -> logits `[B, classes]`; made for 32x32, any size from 16 up will do.
 
-    The stem is frozen; each stage halves the sides of its map. Call `whiten` before the first training.
-
-    Args:
-        channels: of the stages' outputs.
-        filters: of the stem; it has their negatives too, since an activation keeps only one sign.
-        patch: side of the stem's windows; its stride is half of that. 4 halves the picture's sides; 2, with at most 12
-            filters, keeps them but for a row and a column: four times the work, and better answers.
+    The stem is frozen; each stage halves the sides of its map. Call `whiten` before the first training. `channels`: of
+    the stages' outputs. `filters`: of the stem; it has their negatives too, since an activation keeps only one sign.
+    `patch`: side of the stem's windows; its stride is half of that. 4 halves the picture's sides; 2, with at most 12
+    filters, keeps them but for a row and a column: four times the work, and better answers.
     """
 
     def __init__(
@@ -45,10 +42,9 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         stride = patch // 2
+        # of the maps that `features` returns: pixels of the picture for each step on them, and their channels
         self.strides = tuple(stride * 2**i for i in range(len(channels) + 1))
-        """Pixels of the picture for each step on the maps that `features` returns."""
         self.widths = (2 * filters, *channels)
-        """Channels of these maps."""
         self.mean: Tensor
         self.register_buffer("mean", torch.zeros(3, 1, 1))
         self.stem = nn.Conv2d(3, 2 * filters, patch, stride, padding=stride // 2, bias=False).requires_grad_(False)

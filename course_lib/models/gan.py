@@ -1,4 +1,4 @@
-"""A generator, a discriminator, and the step that trains them in turn; lesson 06 builds them."""
+"""A discriminator, and the step that trains it and a generator in turn; lesson 06 builds them."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -9,23 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from course_lib import losses
-from course_lib.models.classifier import convolution
 
 Make = Callable[[nn.Module, Any], tuple[Tensor, Tensor, Tensor]]
-
-
-class Generator(nn.Sequential):
-    """Noise `[B, noise]` -> logits `[B, 1, S, S]` of small masks; S is 4, doubled between each two of `channels`.
-
-    Radford, Metz, Chintala: Unsupervised representation learning with deep convolutional GANs, 2016. Unlike theirs, it
-    enlarges and then convolves, which leaves no checkerboards (Odena et al., 2016).
-    """
-
-    def __init__(self, noise: int = 16, channels: Sequence[int] = (64, 64, 32, 16)) -> None:
-        layers: list[nn.Module] = [nn.Linear(noise, 16 * channels[0]), nn.Unflatten(1, (channels[0], 4, 4))]
-        for before, after in pairwise(channels):
-            layers += [nn.Upsample(scale_factor=2), convolution(before, after)]
-        super().__init__(*layers, nn.Conv2d(channels[-1], 1, 3, padding=1))
 
 
 class PatchDiscriminator(nn.Sequential):
@@ -51,11 +36,9 @@ def alternating(
 ) -> Callable[[Any, Any], dict[str, Tensor]]:
     """A step for `training.fit`: the discriminator learns from a batch, then the generator from the same one.
 
-    Args:
-        optimisers: the generator's, the discriminator's; give both to `fit`, too.
-        make: `(generator, batch) -> (true sample, made sample, loss of its own)`, such as `judged_masks` returns.
-        weight, kind: of the adversarial loss that is added to the generator's own; see `losses.discriminator`.
-        precision: of both networks; None for float32.
+    `optimisers`: the generator's, the discriminator's; give both to `fit`, too. `make`: `(generator, batch) -> (true
+    sample, made sample, loss of its own)`, such as `judged_masks` returns. `weight`, `kind`: of the adversarial loss
+    that is added to that; see `losses.discriminator`. `precision`: of both networks; None for float32.
 
     The step's model is an `nn.ModuleDict` of `"generator"` and `"discriminator"`. It reports `loss`, the generator's
     own, `discriminator_loss`, and `discriminator_accuracy`: the share of patches judged right, 0.5 by guessing.
@@ -74,8 +57,7 @@ def alternating(
             fooled = losses.generator(model["discriminator"](fake), kind)
         (own + weight * fooled).backward()
         optimisers[0].step()
-        for optimiser in optimisers:  # the generator's loss has left gradients at the discriminator, too
-            optimiser.zero_grad()
+        model.zero_grad()  # both: the generator's loss has left gradients at the discriminator, too
         right = ((on_real > border).float().mean() + (on_fake <= border).float().mean()) / 2
         return {"loss": own, "discriminator_loss": cost, "discriminator_accuracy": right}
 
@@ -95,7 +77,6 @@ def judged_masks(loss: Callable[[Tensor, Tensor], Tensor]) -> Make:
         logits = net(images).float()
         p, true = losses.pairs(logits, target)
         rounded = torch.zeros_like(p).scatter_(1, p.argmax(1, keepdim=True), 1) * true.sum(1, keepdim=True)
-        made = rounded + (p - p.detach())
-        return torch.cat([images, true], 1), torch.cat([images, made], 1), loss(logits, target)
+        return torch.cat([images, true], 1), torch.cat([images, rounded + (p - p.detach())], 1), loss(logits, target)
 
     return make

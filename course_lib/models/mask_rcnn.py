@@ -54,23 +54,16 @@ class OwnSize(detection.transform.GeneralizedRCNNTransform):
 
 
 def mask_rcnn(
-    classes: int = 2,
-    body: Classifier | None = None,
-    sizes: Sequence[float] = (12, 24, 48),
-    channels: int = 64,
-    sampled: int = 64,
+    classes: int = 2, body: Classifier | None = None, sizes: Sequence[float] = (12, 24, 48), channels: int = 64
 ) -> detection.MaskRCNN:
     """Torchvision's Mask R-CNN (He, Gkioxari, Dollár, Girshick: Mask R-CNN, 2017), slim enough for a laptop's CPU.
 
     In training it takes pictures float `[3, H, W]` in 0..1 and detection dicts, and returns five losses; in evaluation
     a dict for each picture: `boxes`, `labels`, `scores`, best first, and `masks`, probabilities `[N, 1, H, W]`.
 
-    Args:
-        classes: with the background, which is 0.
-        body: such as lesson 03's, trained; see `Pyramid`. By default a new one.
-        sizes: sides of the square anchors on the three maps, in pixels, finest first.
-        channels: of the maps, and of the mask head.
-        sampled: boxes of a picture from which the heads learn; torchvision's default is 512.
+    `classes`: with the background, which is 0. `body`: such as lesson 03's, trained; see `Pyramid`; by default a new
+    one. `sizes`: sides of the square anchors on the three maps, in pixels, finest first. `channels`: of the maps, and
+    of the mask head.
     """
     net = detection.MaskRCNN(
         Pyramid(body or Classifier(), channels),
@@ -82,7 +75,7 @@ def mask_rcnn(
         box_roi_pool=MultiScaleRoIAlign(["0", "1"], 7, 2, canonical_scale=24, canonical_level=3),
         box_head=detection.faster_rcnn.TwoMLPHead(channels * 7 * 7, 96),
         box_predictor=detection.faster_rcnn.FastRCNNPredictor(96, classes),
-        box_batch_size_per_image=sampled,
+        box_batch_size_per_image=64,  # from which the heads learn; torchvision's default is 512
         box_nms_thresh=0.3,  # objects of one class hardly overlap
         box_detections_per_img=400,
         mask_roi_pool=MultiScaleRoIAlign(["0", "1"], 14, 2, canonical_scale=96, canonical_level=3),  # outlines: finer

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib import lesson, paths, scoreboard, settings
+from course_lib import lesson, paths, settings
 from course_lib.data import load
 from course_lib.errors import DataError, InputError, SettingsError
 
@@ -119,21 +119,21 @@ def test_a_newer_record_replaces_the_older_of_its_kind_only(cells):
     started = lesson.start("01_thresholding", profile="smoke", device="cpu")
     for method, value in (("otsu", 0.1), ("watershed", 0.2), ("otsu", 0.3)):
         started.record(method, cells, {"dsb": value}, seconds=1)
-    assert [(r["method"], r["metrics"]["dsb"]) for r in scoreboard.read()] == [("watershed", 0.2), ("otsu", 0.3)]
+    assert [(r["method"], r["metrics"]["dsb"]) for r in lesson.scoreboard()] == [("watershed", 0.2), ("otsu", 0.3)]
 
 
 def test_a_damaged_scoreboard_is_named(cells):
     paths.scoreboard_file().parent.mkdir(parents=True)
     paths.scoreboard_file().write_text("[{", encoding="utf-8")
     with pytest.raises(DataError, match=r"scoreboard\.json is no scoreboard"):
-        scoreboard.read()
+        lesson.scoreboard()
 
 
 def test_records_made_at_once_are_all_kept(cells):
     started = lesson.start("01_thresholding", profile="smoke", device="cpu")
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda i: started.record(f"method {i}", cells, {"dsb": 0.5}, seconds=1), range(24)))
-    assert len(scoreboard.read()) == 24
+    assert len(lesson.scoreboard()) == 24
 
 
 @pytest.mark.parametrize(
@@ -144,4 +144,4 @@ def test_record_refuses(cells, found, message):
     started = lesson.start("01_thresholding", profile="smoke", device="cpu")
     with pytest.raises(InputError, match=message):
         started.record("otsu", cells, found, seconds=1)
-    assert scoreboard.read() == []
+    assert lesson.scoreboard() == []

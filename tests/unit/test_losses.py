@@ -121,13 +121,6 @@ def test_a_class_that_no_picture_shows_is_left_out_of_dice():
     assert torch.allclose(losses.dice(more, target), losses.dice(logits, target), atol=1e-5)
 
 
-def test_rare_classes_weigh_more():
-    weights = losses.class_weights(torch.tensor([80, 15, 5, 0]))
-    assert weights.tolist() == pytest.approx([15 / 80, 1, 3, 0])
-    even = losses.class_weights(torch.tensor([40, 30, 20, 10]))
-    assert even.tolist() == pytest.approx([25 / 40, 25 / 30, 25 / 20, 25 / 10]), "the median lies between two classes"
-
-
 @pytest.mark.parametrize("loss", ALL)
 def test_shapes_that_do_not_fit_are_named(loss):
     with pytest.raises(InputError, match=r"\(2, 4, 5, 6\) and target \(2, 5, 5\)[\s\S]*\[B, C, H, W\]"):

@@ -40,11 +40,11 @@ def test_detections_have_the_pictures_own_size(net, size):
 
 
 def test_more_classes_and_other_anchors():
-    net = mask_rcnn(5, sizes=(8, 16, 32), channels=32, sampled=16)
+    net = mask_rcnn(5, sizes=(8, 16, 32), channels=32)
     anchors = net.rpn.anchor_generator.cell_anchors
     assert [int(each[0, 2] - each[0, 0]) for each in anchors] == [8, 16, 32]
     assert net.roi_heads.mask_predictor.mask_fcn_logits.out_channels == 5
-    assert net.roi_heads.fg_bg_sampler.batch_size_per_image == 16
+    assert net.roi_heads.mask_head[0][0].out_channels == 32
 
 
 def test_the_pyramid_takes_over_two_stages_of_a_trained_classifier():

@@ -92,27 +92,3 @@ def test_curves_differ_in_more_than_colour(monkeypatch):
     assert (axis.get_title(), axis.get_xlabel()) == ("They rise", "epoch")
     assert [text.get_text() for text in axis.get_legend().get_texts()] == ["a", "b", "c"]
     assert len({line.get_linestyle() for line in axis.lines}) == len({line.get_marker() for line in axis.lines}) == 3
-
-
-def test_confusion_shows_shares_of_each_true_class(monkeypatch):
-    axis = drawn(monkeypatch, lambda: plots.confusion([[3, 1], [0, 0]], ["a", "b"], "Of 100"))
-    assert [text.get_text() for text in axis.texts] == ["75", "25", "0", "0"]
-    assert axis.get_ylabel() == "true"
-
-
-def test_objects_are_framed_and_tinted():
-    image = torch.zeros(3, 30, 40, dtype=torch.uint8)
-    masks = torch.zeros(2, 30, 40, dtype=torch.uint8)
-    masks[0, 5:10, 5:10] = masks[1, 20:25, 20:30] = 1
-    boxes = torch.tensor([[5.0, 5, 10, 10], [20, 20, 30, 25]])
-    drawn = plots.objects(image, boxes, masks)
-    assert drawn.shape == (30, 40, 3)
-    first, second = drawn[7, 7], drawn[22, 25]
-    assert first.any()
-    assert second.any()
-    assert (first != second).any(), "neighbours differ in colour"
-    assert drawn[5, 7].max() > first.max(), "the frame is brighter than the tint"
-    assert not drawn[15, 15].any()
-    assert (plots.objects(image, boxes[:0], masks[:0]) == 0).all(), "nothing found, nothing drawn"
-    captioned = plots.objects(image, boxes, captions=["nucleus 0.9", "nucleus 0.8"])
-    assert (captioned != plots.objects(image, boxes)).any()

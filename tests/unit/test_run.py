@@ -4,7 +4,7 @@ import nbformat
 import pytest
 from typer.testing import CliRunner
 
-from course_lib import scoreboard
+from course_lib import lesson
 from course_lib.cli import app, notebooks, run
 from course_lib.cli.errors import NotebookError
 from course_lib.errors import SettingsError
@@ -39,7 +39,8 @@ def invoke(*arguments):
 
 def test_runs_in_order_prints_a_table_and_leaves_notebooks(lessons, tmp_path):
     record = (
-        f"from course_lib import scoreboard\nscoreboard.add({RECORD!r} | {{'lesson': '02', 'metrics': {{'dsb': 0.5}}}})"
+        "from course_lib.lesson import update_scoreboard\n"
+        f"update_scoreboard(bool, {RECORD!r} | {{'lesson': '02', 'metrics': {{'dsb': 0.5}}}})"
     )
     lessons("02_second", record)
     lessons("01_first", "x = bytearray(50 * 2**20); print(PROFILE, DATA, DEVICE)")
@@ -74,10 +75,10 @@ def test_an_error_in_a_widget_callback_is_a_failure(lessons):
 def test_only_the_chosen_lessons_run_and_only_their_records_are_replaced(lessons, tmp_path):
     lessons("01_first", "pass")
     lessons("02_second", "pass")
-    scoreboard.write([RECORD | {"lesson": number, "metrics": {"dsb": 0.1}} for number in ("01", "02")])
+    lesson.update_scoreboard(bool, *(RECORD | {"lesson": number, "metrics": {"dsb": 0.1}} for number in ("01", "02")))
     assert invoke("02", "--device", "cpu").exit_code == 0
     assert not (tmp_path / "build" / "run" / "01_first.ipynb").exists()
-    assert [record["lesson"] for record in scoreboard.read()] == ["01"]
+    assert [record["lesson"] for record in lesson.scoreboard()] == ["01"]
 
 
 def test_a_relative_build_folder_is_the_same_for_the_kernel(lessons, tmp_path, monkeypatch):

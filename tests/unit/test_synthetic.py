@@ -50,10 +50,9 @@ def test_a_seed_gives_the_same_scene_whatever_was_drawn_before(draw):
 def test_any_size_from_32_pixels(draw, size):
     scene = draw(3, size)
     assert scene.image.shape == (*size, 3)
-    assert scene.semantic.shape == scene.instances.shape == scene.boundary.shape == size
+    assert scene.semantic.shape == scene.instances.shape == size
     assert scene.image.dtype == scene.semantic.dtype == np.uint8
     assert scene.instances.dtype == np.uint16
-    assert scene.boundary.dtype == np.bool_
     assert scene.image.flags.c_contiguous
     assert scene.image.std() > 3
 
@@ -88,17 +87,6 @@ def test_streets_things_and_only_things_have_instances_of_one_class(seed):
     assert_numbered_without_holes(scene.instances)
     for number in range(1, scene.instances.max() + 1):
         assert len(np.unique(scene.semantic[scene.instances == number])) == 1
-
-
-@settings(max_examples=8, deadline=None)
-@given(SEEDS, st.sampled_from([draw_cells, draw_streets]))
-def test_boundary_equals_its_definition_pixel_by_pixel(seed, draw):
-    scene = draw(seed, (40, 37))
-    label = [list(zip(*rows, strict=True)) for rows in zip(scene.semantic, scene.instances, strict=True)]
-    for y, x in itertools.product(range(40), range(37)):
-        near = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
-        differs = any(label[j][i] != label[y][x] for j, i in near if 0 <= j < 40 and 0 <= i < 37)
-        assert scene.boundary[y, x] == differs
 
 
 def test_image_and_labels_lie_exactly_on_each_other(cells):
