@@ -113,6 +113,7 @@ class Lesson:
     name: str
     slider: bool
     answers: tuple[tuple[str, str], ...] = ()
+    canvas: bool = False  # to paint on
 
 
 LESSONS = [
@@ -138,6 +139,21 @@ LESSONS = [
                 "[passed] Exercise 1: ",
             ),
         ),
+    ),
+    Lesson(
+        "02_pixel_classifiers",
+        False,
+        (
+            (
+                "def nearest_mean(points, means):\n    return (points @ means.T).argmax(1)",
+                "[wrong] Exercise 1: a scalar product is no distance",
+            ),
+            (
+                "def nearest_mean(points, means):\n    return ((points[:, None] - means) ** 2).sum(-1).argmin(1)",
+                "[passed] Exercise 1: ",
+            ),
+        ),
+        canvas=True,
     ),
     Lesson(
         "03_cifar_cnn",
@@ -191,6 +207,9 @@ def test_lesson(lesson: Lesson, kind: str, server: Server, chromium: BrowserCont
         if lesson.slider:
             slide(page, next(i for i, cell in enumerate(cells) if "interact(" in cell.source), kind)
             page.screenshot(path=shots / f"{kind}_{lesson.name}_slider.png")
+        if lesson.canvas:
+            paint(page, next(i for i, cell in enumerate(cells) if "HBox([canvas" in cell.source))
+            page.screenshot(path=shots / f"{kind}_{lesson.name}_canvas.png")
         place = next(i for i, cell in enumerate(cells) if cell.cell_type == "code" and PLACEHOLDER in cell.source)
         assert not lesson.answers or page.evaluate(PRINTED, place + 1).startswith("[open] Exercise 1: ")
         for answer, message in lesson.answers:
@@ -258,6 +277,34 @@ def slide(page: Page, index: int, kind: str) -> None:
     until(lambda: number.inner_text() == wanted, 10, lambda: f"the slider stands at {number.inner_text()}")
     until(lambda: figure.get_attribute("src") != before, 30, lambda: "the slider moved, the figure did not")
     figure.evaluate("element => element.scrollIntoView({block: 'center'})")  # for the screenshot
+    failed = page.locator(".jupyter-widgets [data-mime-type='application/vnd.jupyter.stderr']").all_inner_texts()
+    assert not [text for text in failed if "Traceback" in text]
+
+
+def paint(page: Page, index: int) -> None:
+    """A stroke with the mouse, a dab with the keyboard: after each, the model has learned anew and shows a new mask."""
+    cell = cell_at(page, index)
+    canvas, mask = (
+        cell.locator("canvas").first,
+        cell.locator(".widget-output img, .jupyter-widgets-output-area img").last,
+    )
+    mask.wait_for(timeout=30_000)
+    canvas.evaluate("element => element.scrollIntoView({block: 'center'})")
+    pixels = "element => element.toDataURL()"
+    painted, before = canvas.evaluate(pixels), mask.get_attribute("src")
+    cell.get_by_role("button", name="nucleus").click()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.2 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.6 * box["height"], steps=12)
+    page.mouse.up()
+    until(lambda: canvas.evaluate(pixels) != painted, 20, lambda: "the stroke does not show")
+    until(lambda: mask.get_attribute("src") not in (before, None), 30, lambda: "painted, but the mask stayed")
+    painted, before = canvas.evaluate(pixels), mask.get_attribute("src")
+    cell.get_by_role("button", name="background").press("Enter")
+    cell.get_by_role("button", name="Paint there").press("Enter")
+    until(lambda: canvas.evaluate(pixels) != painted, 20, lambda: "the keyboard's dab does not show")
+    until(lambda: mask.get_attribute("src") not in (before, None), 30, lambda: "dabbed, but the mask stayed")
     failed = page.locator(".jupyter-widgets [data-mime-type='application/vnd.jupyter.stderr']").all_inner_texts()
     assert not [text for text in failed if "Traceback" in text]
 

@@ -116,6 +116,8 @@ def colab(tmp_path_factory):
     )
     (site / "google" / "colab").mkdir(parents=True)
     (site / "google" / "colab" / "__init__.py").touch()
+    asked = "def enable_custom_widget_manager():\n    pass\n"  # what Colab offers, and the canvas asks for
+    (site / "google" / "colab" / "output.py").write_text(asked, encoding="utf-8")
     (site / "colab.pth").write_text("import google.colab\n", encoding="utf-8")
     kernel = folder / "kernels" / "colab"
     kernel.mkdir(parents=True)

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import ndimage
+from skimage import measure
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -648,3 +650,51 @@ def test_real_nuclei(mirror):
     val = data.load("nuclei", "val", mode="real")
     assert 0.15 < len(val) / len(dataset) < 0.27
     assert not set(val.ids) & set(data.load("nuclei", "train", mode="real").ids)
+
+
+def blobs(seed, size=(24, 31)):
+    """Objects of all shapes, some with holes, some that touch the edge or themselves at a corner."""
+    noise = np.random.default_rng(seed).normal(size=size)
+    return measure.label(ndimage.gaussian_filter(noise, 1.2) > 0, connectivity=1 + seed % 2)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_coco_annotations_give_masks_back_to_the_pixel(seed):
+    for mask in metrics.to_masks(blobs(seed)):
+        annotation = json.loads(json.dumps(readers.to_coco(mask)))
+        assert (readers.from_coco(annotation, mask.shape) == mask).all()
+        assert annotation["area"] == mask.sum()
+        rows, columns = np.nonzero(mask)
+        assert annotation["bbox"] == [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
+        holes = (ndimage.binary_fill_holes(mask) != mask).any()
+        assert holes or isinstance(annotation["segmentation"], list), "without a hole, polygons are enough"
+
+
+def test_coco_annotations_by_hand():
+    square = np.zeros((5, 6), np.uint8)
+    square[1:3, 2:4] = 1
+    [polygon] = readers.to_coco(square)["segmentation"]
+    corners = np.reshape(polygon, (-1, 2))
+    assert corners.min(0).tolist() == [2, 1]
+    assert corners.max(0).tolist() == [4, 3]
+    ring = np.ones((3, 3), np.uint8)
+    ring[1, 1] = 0
+    assert readers.to_coco(ring)["segmentation"] == {"counts": [0, 4, 1, 4], "size": [3, 3]}
+    with pytest.raises(InputError, match="empty"):
+        readers.to_coco(np.zeros((3, 3)))
+
+
+def test_what_is_written_as_coco_is_read_as_coco(tmp_path):
+    labels = blobs(3)
+    save(np.zeros((*labels.shape, 3), np.uint8), tmp_path / "val2017" / "one.png")
+    found = [
+        readers.to_coco(mask) | {"id": n, "image_id": 1, "category_id": 7}
+        for n, mask in enumerate(metrics.to_masks(labels), 1)
+    ]
+    image = {"id": 1, "file_name": "one.png", "height": labels.shape[0], "width": labels.shape[1]}
+    index = {"images": [image], "annotations": found, "categories": [{"id": 7, "name": "blob"}]}
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "instances_val2017.json").write_text(json.dumps(index), encoding="utf-8")
+    _, target = readers.coco(tmp_path, "val", "instance")[0]
+    assert (metrics.to_label_map(target["masks"]) > 0).tolist() == (labels > 0).tolist()
+    assert sorted(target["masks"].sum((1, 2)).tolist()) == sorted(np.bincount(labels.ravel())[1:].tolist())
