@@ -52,8 +52,8 @@ class Scribbles(VBox):
         super().__init__([self.brush, self.radius, self.canvas, self.down, self.across, HBox([there, clear])])
 
     def on_change(self, action: Callable[[], Any]) -> None:
-        """Call `action()` after each stroke, and when strokes are replaced."""
-        self._heard.append(action)
+        """Call `action()`, instead of an earlier one, after each stroke, and when strokes are replaced."""
+        self._heard = [action]
 
     def replace(self, labels: Array) -> None:
         """Take these strokes, as `labels` has them, instead. InputError: another shape, or an id that is no class."""

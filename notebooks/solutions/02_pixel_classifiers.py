@@ -26,7 +26,7 @@ def nearest_mean() -> Exercise:
             "differences of both signs cancel: square each one before you sum.",
         ),
         (lambda x, m: (x @ m.T).argmax(1), "a scalar product is no distance: long means win."),
-        (lambda x, m: np.sqrt((apart(x, m) ** 2).sum(-1)).min(1), "that is the distance: its place is asked for."),
+        (lambda x, m: np.sqrt((apart(x, m) ** 2).sum(-1)).min(1), "that is the smallest distance: return the index of its mean, with argmin."),
         (
             lambda x, m: (apart(x, m) ** 2).sum(-1).argmin(0),
             "that is the nearest point of each mean: argmin over the means, axis 1.",
@@ -68,12 +68,12 @@ def from_runs() -> Exercise:
 def corrected() -> Exercise:
     """Probabilities under the true share of a class."""
 
-    def odds(p: Any, painted: float, true: float) -> Any:
+    def weighted(p: Any, painted: float, true: float) -> Any:
         return p * true / painted, (1 - p) * (1 - true) / (1 - painted)
 
     def right(p: Any, painted: float, true: float) -> Any:
-        nucleus, ground = odds(p, painted, true)
-        return nucleus / (nucleus + ground)
+        nucleus, background = weighted(p, painted, true)
+        return nucleus / (nucleus + background)
 
     def turned(p: Any, painted: float, true: float) -> Any:
         return right(p, true, painted)
@@ -81,12 +81,12 @@ def corrected() -> Exercise:
     p = np.linspace(0.05, 0.95, 10)
     cases = [(p, 0.5, 0.15), (p, 0.4, 0.1), (p, 0.2, 0.3)]
     mistakes = [
-        (lambda p, a, b: odds(p, a, b)[0], "that no longer adds up to 1: divide by the sum of both classes."),
+        (lambda p, a, b: weighted(p, a, b)[0], "that no longer adds up to 1: divide by the sum of both classes."),
         (turned, "the other way round: times the true share, divided by the painted one."),
         (lambda p, a, b: p * b / (p * b + (1 - p) * (1 - b)), "divide by the painted share of each class as well."),
-        (lambda p, a, b: odds(p, a, b)[0] / (odds(p, a, b)[0] + 1 - p), "the ground's share changes, too."),
+        (lambda p, a, b: weighted(p, a, b)[0] / (weighted(p, a, b)[0] + 1 - p), "the background's share changes, too."),
         (lambda p, a, b: p + b - a, "shares multiply odds; they do not add to probabilities."),
-        (lambda p, a, b: odds(p, a, b)[1] / sum(odds(p, a, b)), "that is the probability of the ground."),
+        (lambda p, a, b: weighted(p, a, b)[1] / sum(weighted(p, a, b)), "that is the probability of the background."),
     ]
     return Exercise(3, right, mistakes, cases)
 
@@ -94,11 +94,12 @@ def corrected() -> Exercise:
 def points_or_masks() -> Exercise:
     """How many pictures can be labelled with points in the time of 100 full masks."""
     mistakes = [
-        (1000, "that would be ten times as fast: divide 240 by 22."),
+        (1000, "round only at the end: 100 * 240 / 22, not 100 * 10."),
         (1091, "round down: the last picture would not be finished."),
         (24000 / 22, "round down: a picture counts when it is finished."),
         (10, "that is how many for one full mask: there are 100."),
         (9, "that is the other way round: points are the faster ones."),
+        (100 * 22 / 240, "that is the other way round: points are the faster ones."),
         (24000, "those are the seconds of 100 masks: divide them by 22."),
     ]
     return Exercise(4, 1090, mistakes)
