@@ -1,6 +1,6 @@
 """How Sphinx builds the site. `course book` lays out the pages first; see course_lib/cli/book.py."""
 
-from importlib.metadata import version
+from importlib import metadata
 
 from course_lib.cli import build, notebooks
 
@@ -9,7 +9,7 @@ repository, reference = build.read_project(notebooks.checkout())
 project = "Image segmentation, hands on"
 author = "The image segmentation course authors"
 copyright = "The image segmentation course authors; text and figures CC BY 4.0, code MIT"
-release = version("course_lib")
+release = metadata.version("course_lib")
 
 extensions = ["myst_nb", "sphinx_copybutton"]
 root_doc = "book/index"

@@ -30,7 +30,8 @@ MATHJAX_FILE = "package/es5/tex-svg-full.js"
 MATHJAX_SHA256 = "a4354ff94fd868aea0cc6eaaa79a57fda0588646fc46ee3700a349ee0a11cbe6"
 COPIED = ("book", "data/README.md", "data/weights/README.md", "benchmarks/results", "CONTRIBUTING.md")
 NEEDS = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx_copybutton", "bs4")
-UNTRAINED = ("00", "01")  # lessons that train no network
+UNTRAINED = ("00", "01", "02", "08")  # lessons that train no network, or none but in the profile full
+ON_BINDER = ("00", "01")  # those that fit into its 2 GB
 FEWEST_WORDS = 40  # a page with fewer is taken for empty
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -160,7 +161,7 @@ def how_it_ran(stamp: dict[str, Any], number: str) -> str:
             "Where the text speaks of results, it means the profile `lesson` on real data: numbers and figures on this "
             "page may say something else. The [dashboard](../book/dashboard.md) has real ones. "
         )
-    places = "Colab or Binder" if number in UNTRAINED else "Colab"
+    places = "Colab or Binder" if number in ON_BINDER else "Colab"
     return f"{note}The rocket above opens the lesson on {places}, its exercises unsolved; there, sliders move."
 
 
