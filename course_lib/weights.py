@@ -27,6 +27,8 @@ MODELS: dict[str, tuple[str, str, str, Callable[[], nn.Module]]] = {
     "fcn_streets": ("04", "lesson", "synthetic", lambda: FCN(Classifier(), 11, 4)),  # CamVid is not for all uses
     "unet_nuclei": ("05", "lesson", "real", UNet),
     "mask_rcnn_nuclei": ("07", "full", "real", mask_rcnn),
+    "fcn_nuclei": ("08", "full", "real", lambda: FCN(Classifier(), 2, 4)),
+    "unet_gan_nuclei": ("08", "full", "real", UNet),
 }
 """Name -> the lesson that trains it, in which profile, on which data, and the network it belongs to."""
 

@@ -1,6 +1,7 @@
 """What the lessons build by hand equals the package's and the libraries' versions, on random input."""
 
 import ast
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from skimage import filters, measure
 from skimage.feature import multiscale_basic_features
 from skimage.filters import threshold_otsu
 from skimage.measure import label
+from sklearn.ensemble import RandomForestClassifier
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 from torchmetrics.detection import PanopticQuality
@@ -151,6 +153,28 @@ def test_unevenness_by_hand():
         "the ground's light spans the contrast of 100, less what smoothing takes"
     )
     assert unevenness(slope, np.zeros_like(mask)) > 0, "a picture without a nucleus has no contrast to compare with"
+
+
+@pytest.mark.real
+def test_five_hundred_painted_pixels_beat_otsu_where_it_fails(mirror):
+    strokes = from_lesson(PIXELS, "strokes", ndimage=ndimage)
+    describe = from_lesson(PIXELS, "describe", multiscale_basic_features=multiscale_basic_features)
+    unevenness = from_lesson(PIXELS, "unevenness", ndimage=ndimage)
+    rest_iou = from_lesson(PIXELS, "rest_iou", metrics=metrics)
+    names = {"smoothed": from_lesson(PIXELS, "smoothed", ndimage=ndimage), "rest_iou": rest_iou}
+    names["new_forest"] = partial(RandomForestClassifier, 50, min_samples_leaf=2, n_jobs=-1, random_state=0)
+    painted_iou = from_lesson(PIXELS, "painted_iou", **names)
+    pictures = [(image.numpy(), mask.numpy()) for image, mask in data.load("nuclei", "val", mode="real")]
+    stained = [pair for pair in pictures if np.ptp(pair[0].astype(int), axis=0).mean() > 4]
+    uneven = [pair for pair in pictures if np.ptp(pair[0], axis=0).max() < 5 and unevenness(*pair) > 0.2]
+    rng = np.random.default_rng(1)
+    for group, gain in ((stained, 0.03), (uneven, 0.08)):
+        assert len(group) >= 9
+        painted = [strokes(mask, 500, rng) for _, mask in group]
+        assert all((each < 255).sum() <= 500 for each in painted)
+        forest = [painted_iou(describe(i), m, p) for (i, m), p in zip(group, painted, strict=True)]
+        otsu = [rest_iou(classical.otsu_mask(i), m, p) for (i, m), p in zip(group, painted, strict=True)]
+        assert np.mean(forest) > np.mean(otsu) + gain
 
 
 convolutions = st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), st.integers(0, 2))

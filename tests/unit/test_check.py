@@ -8,8 +8,10 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from faster_coco_eval.core import mask as coco
 from scipy.stats import ttest_ind, ttest_rel
 from skimage.measure import euler_number, label
+from sklearn.neighbors import NearestCentroid
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.functional import binary_cross_entropy_with_logits as entropy
@@ -90,6 +92,10 @@ RIGHT = [
     (check.iou_from_dice, 2 / 3),
     (check.iou_from_dice, 0.67),
     (check.remove_small, lambda m, a: np.where(area(m) >= a, m, 0)),
+    (check.nearest_mean, lambda x, m: NearestCentroid().fit(m, np.arange(len(m))).predict(x)),
+    (check.from_runs, lambda c, h, w: coco.decode(coco.segmToRle({"counts": list(c), "size": [h, w]}, w, h))),
+    (check.corrected, lambda p, a, b: 1 / (1 + (1 / p - 1) * (1 / b - 1) / (1 / a - 1))),
+    (check.points_or_masks, 1090),
     (check.score_at, lambda o, t: hits(o, t) / (sum(o.shape) - hits(o, t))),
     (check.box_iou, ops.box_iou),
     (check.encode, lambda a, b: BoxCoder((1.0,) * 4).encode_single(b, a)),
@@ -119,9 +125,27 @@ RIGHT = [
         ),
     ),
     (check.paired_interval, lambda b, a: ttest_rel(a, b).confidence_interval()),
+    (check.two_averages, lambda o, u: (float(np.mean(o / u)), o.sum() / u.sum())),
+    (check.bootstrap_interval, lambda d, i: np.quantile(np.array([d[row].mean() for row in i]), (0.025, 0.975))),
+    (
+        check.choose_then_report,
+        lambda s, c: (k := int(np.argmax((s * c).sum(1))), float(s[k][~c].mean())),
+    ),
+    (
+        check.pareto_front,
+        lambda s, q: [not ((s <= a) & (q >= b) & ((s < a) | (q > b))).any() for a, b in zip(s, q, strict=True)],
+    ),
 ]
 
 WRONG = [
+    (check.nearest_mean, lambda x, m: ((x[:, None] - m) ** 2).sum(-1).argmax(1), "farthest mean"),
+    (check.nearest_mean, lambda x, m: (x @ m.T).argmax(1), "long means win"),
+    (check.from_runs, lambda c, h, w: (np.repeat(np.arange(len(c)) % 2, c)).reshape(h, w), "runs go down"),
+    (check.from_runs, lambda c, h, w: np.repeat(1 - np.arange(len(c)) % 2, c).reshape(h, w, order="F"), "counts zeros"),
+    (check.corrected, lambda p, a, b: p * b / a, "no longer adds up to 1"),
+    (check.corrected, lambda p, a, b: 1 / (1 + (1 / p - 1) * (1 / a - 1) / (1 / b - 1)), "other way round"),
+    (check.points_or_masks, 240 / 22 * 100, "round down"),
+    (check.points_or_masks, 22 * 100 // 240, "other way round"),
     (check.batch_shape, (8, 96, 128, 3), "channels first"),
     (check.batch_shape, (8, 3, 128, 96), "height comes before width"),
     (check.batch_shape, (3, 96, 128), "one more dimension"),
@@ -263,6 +287,13 @@ WRONG = [
     (check.nms, lambda b, s, t: ops.nms(b, s, t).sort().values, "best first"),
     (check.detector_labels, lambda ids: ((ids >= 0).nonzero(), torch.zeros(9)), "not the arrays that were expected"),
     (check.detector_labels, lambda ids: (ids.nonzero()[:, 0], ids[ids != 0] + 1), "not the arrays that were expected"),
+    (check.two_averages, lambda o, u: (o.mean() / u.mean(), (o / u).mean()), "the other way round"),
+    (check.bootstrap_interval, lambda d, i: np.percentile(d, (2.5, 97.5)), "not of their mean"),
+    (check.bootstrap_interval, lambda d, i: np.quantile(d[i], (0.025, 0.975)), "mean of each drawing, a row, first"),
+    (check.choose_then_report, lambda s, c: (s.mean(1).argmax(), s.mean(1).max()), "it is the lottery"),
+    (check.choose_then_report, lambda s, c: (0, s[0].mean()), "expected"),
+    (check.pareto_front, lambda s, q: s <= min(s), "only a little slower"),
+    (check.pareto_front, lambda s, q: q >= q.max(), "only a little worse"),
 ]
 
 

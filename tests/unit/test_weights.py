@@ -17,6 +17,7 @@ from course_lib.training import TrainingError
 NAMES = list(weights.MODELS)
 SCORES = {"cifar_cnn": {"accuracy", "mirrored"}, "fcn_streets": {"mean_iou"}, "unet_nuclei": {"image_iou", "dsb"}}
 SCORES["mask_rcnn_nuclei"] = {"ap50", "ap", "dsb", "train_seconds"}
+SCORES |= {name: {"image_iou", "dsb", "train_seconds"} for name in ("fcn_nuclei", "unet_gan_nuclei")}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -33,7 +34,7 @@ def test_they_stay_small():
     sizes = [file.stat().st_size for file in weights.folder().glob("*.safetensors")]
     assert len(sizes) == len(NAMES)
     assert max(sizes) <= 2_000_000
-    assert sum(sizes) <= 10_000_000
+    assert sum(sizes) <= 1_750_000 * len(NAMES)
 
 
 @pytest.mark.real
@@ -48,13 +49,14 @@ def test_the_classifier_is_as_good_as_its_card_says(mirror):
 
 
 @pytest.mark.real
-def test_the_unet_is_as_good_as_its_card_says(mirror):
-    model, card = weights.load("unet_nuclei"), weights.card("unet_nuclei")
+@pytest.mark.parametrize(("name", "least"), [("unet_nuclei", 0.84), ("fcn_nuclei", 0.82), ("unet_gan_nuclei", 0.84)])
+def test_networks_for_nuclei_are_as_good_as_their_cards_say(mirror, name, least):
+    model, card = weights.load(name), weights.card(name)
     val = data.load("nuclei", "val", mode="real")
     with torch.inference_mode():
         scores = [metrics.image_iou(model(image[None] / 255).argmax(1)[0], mask) for image, mask in val]
     assert sum(scores) / len(scores) == pytest.approx(float(card["image_iou"]), abs=0.005)
-    assert sum(scores) / len(scores) >= 0.84
+    assert sum(scores) / len(scores) >= least
 
 
 @pytest.mark.real

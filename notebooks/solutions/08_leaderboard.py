@@ -1,0 +1,216 @@
+"""The exercises of lesson 08: the right answers, and the wrong ones that get advice of their own."""
+
+from typing import Any
+
+import numpy as np
+from scipy.stats import t
+
+from course_lib.cli.exercises import Exercise
+
+
+def two_averages() -> Exercise:
+    """The pictures' mean IoU, and the pooled IoU."""
+
+    def right(overlap: Any, union: Any) -> Any:
+        return (overlap / union).mean(), overlap.sum() / union.sum()
+
+    cases = [
+        (np.array([90, 1]), np.array([100, 10])),
+        (np.array([10, 400, 35, 0]), np.array([40, 500, 50, 20])),
+    ]
+    mistakes = [
+        (
+            lambda o, u: right(o, u)[::-1],
+            "the other way round: first the pictures' mean, then the pooled IoU.",
+        ),
+        (
+            lambda o, u: ((o / u).mean(), o.mean() / len(u) / u.mean()),
+            "the sum of all overlaps over the sum of all unions; no number of pictures comes in.",
+        ),
+        (
+            lambda o, u: ((o / u).mean(), (o / u).mean()),
+            "that is the pictures' mean twice: to pool, sum first, and divide once.",
+        ),
+        (
+            lambda o, u: (o.sum() / u.sum(), o.sum() / u.sum()),
+            "that is the pooled IoU twice: for the pictures' mean, divide first.",
+        ),
+        (
+            lambda o, u: ((o / u).sum(), o.sum() / u.sum()),
+            "the first is a sum: divide it by the number of pictures.",
+        ),
+        (
+            lambda o, u: ((o / u).mean(), (o / u * u / u.max()).mean()),
+            "weigh each picture by its union, and divide by the sum of the weights, not by the largest.",
+        ),
+        (lambda o, u: (np.median(o / u), o.sum() / u.sum()), "the mean is asked, not the median."),
+        (
+            lambda o, u: ((o / (u + o)).mean() * 2, 2 * o.sum() / (u + o).sum()),
+            "that is Dice: `union` is all that IoU needs below the line.",
+        ),
+    ]
+    return Exercise(1, right, mistakes, cases)
+
+
+def bootstrap_interval() -> Exercise:
+    """The ends of the 95 % interval of a mean, from drawings with replacement."""
+
+    def interval(means: Any, share: float = 2.5) -> Any:
+        return np.percentile(means, [share, 100 - share])
+
+    def normal(difference: Any, draws: Any) -> Any:
+        half = 1.96 * difference[draws].mean(1).std()
+        return np.array([difference.mean() - half, difference.mean() + half])
+
+    def student(difference: Any, draws: Any) -> Any:
+        n = len(difference)
+        half = t.ppf(0.975, n - 1) * difference.std(ddof=1) / n**0.5
+        return np.array([difference.mean() - half, difference.mean() + half])
+
+    rng = np.random.default_rng(0)
+    cases = [(rng.normal(0.1, 1, n), rng.integers(0, n, (60, n))) for n in (5, 12)]
+    mistakes = [
+        (
+            lambda d, i: interval(d[i]),
+            "those are percentiles of single differences: take the mean of each drawing, a row, first.",
+        ),
+        (
+            lambda d, i: interval(d),
+            "the drawings are not used: that is the spread of the pictures, not of their mean.",
+        ),
+        (lambda d, i: interval(d[i].mean(0)), "a drawing is a row: average over the columns, `mean(1)`."),
+        (
+            lambda d, i: interval(d[i].mean(1), 5),
+            "5 % beyond each end leave 90 %: take the 2.5th and the 97.5th.",
+        ),
+        (
+            lambda d, i: np.percentile(d[i].mean(1), [0.025, 0.975]),
+            "np.percentile takes per cent: 2.5 and 97.5.",
+        ),
+        (
+            lambda d, i: interval(d[i].mean(1))[::-1],
+            "the lower end first.",
+        ),
+        (lambda d, i: interval(np.median(d[i], 1)), "the mean of each drawing, not its median."),
+        (lambda d, i: interval(d[i].sum(1)), "those are sums: take means."),
+        (normal, "that takes the means to be normally distributed: their percentiles need no such guess."),
+        (student, "that is lesson 06's interval, which does not draw: use the drawings' means."),
+    ]
+    return Exercise(2, lambda d, i: interval(d[i].mean(1)), mistakes, cases)
+
+
+def choose_then_report() -> Exercise:
+    """The number of the method that is best where it may be chosen, and its mean elsewhere."""
+
+    def on(scores: Any, chosen: Any, reported: Any) -> Any:
+        winner = scores[:, chosen].mean(1).argmax()
+        return winner, scores[winner, reported].mean()
+
+    def everything(scores: Any, chooses: Any) -> Any:
+        return np.ones(scores.shape[1], bool)
+
+    def once(scores: Any, chooses: Any) -> Any:
+        return np.unravel_index(scores[:, chooses].argmax(), scores[:, chooses].shape)[0]
+
+    rng = np.random.default_rng(4)
+    cases = []
+    while len(cases) < 3:
+        scores, chooses = rng.random((5, 12)).round(3), rng.random(12) < 0.5
+        ranks = {scores[:, part].mean(1).argmax() for part in (chooses, ~chooses, chooses | True)}
+        if len(ranks) == 3 and once(scores, chooses) not in ranks:
+            cases.append((scores, chooses))
+    mistakes = [
+        (
+            lambda s, c: on(s, c, c),
+            "that reports on the very pictures that chose the winner: take the others, `~chooses`.",
+        ),
+        (
+            lambda s, c: on(s, ~c, ~c),
+            "the pictures that are to report have chosen: choose where `chooses` is true.",
+        ),
+        (
+            lambda s, c: on(s, ~c, c),
+            "the other way round: choose where `chooses` is true, report where it is not.",
+        ),
+        (
+            lambda s, c: on(s, everything(s, c), ~c),
+            "all pictures chose the winner, those of the report too.",
+        ),
+        (
+            lambda s, c: on(s, everything(s, c), everything(s, c)),
+            "that chooses and reports on all pictures: it is the lottery.",
+        ),
+        (
+            lambda s, c: on(s, c, everything(s, c)),
+            "the pictures that chose the winner are in the report, too.",
+        ),
+        (
+            lambda s, c: (on(s, c, ~c)[0], s[:, ~c].mean(1).max()),
+            "that is the best mean on the other pictures, whoever has it: report the winner's.",
+        ),
+        (
+            lambda s, c: (once(s, c), s[once(s, c), ~c].mean()),
+            "that method has the best single picture: the best mean wins.",
+        ),
+        (lambda s, c: on(s, c, ~c)[1], "return two: the winner's number, and its mean."),
+        (lambda s, c: on(s, c, ~c)[::-1], "the number first, then the mean."),
+    ]
+    return Exercise(3, lambda s, c: on(s, c, ~c), mistakes, cases)
+
+
+def pareto_front() -> Exercise:
+    """Which methods no other dominates."""
+
+    def front(s: Any, q: Any, slow: bool = False, bad: bool = False) -> Any:
+        s, q = (-s if slow else s), (-q if bad else q)
+        no_worse = (s[:, None] <= s) & (q[:, None] >= q)
+        return ~(no_worse & ((s[:, None] < s) | (q[:, None] > q))).any(0)
+
+    def strict(s: Any, q: Any) -> Any:
+        return ~((s[:, None] < s) & (q[:, None] > q)).any(0)
+
+    def loose(s: Any, q: Any) -> Any:
+        return ~((s[:, None] <= s) & (q[:, None] >= q) & ~np.eye(len(s), dtype=bool)).any(0)
+
+    cases = [
+        (np.array([1.0, 2, 3, 4, 4]), np.array([0.5, 0.7, 0.6, 0.9, 0.8])),
+        (np.array([3.0, 1, 1, 2, 5, 2]), np.array([0.7, 0.4, 0.4, 0.6, 0.7, 0.3])),
+        (np.array([0.2, 0.1, 0.3]), np.array([0.5, 0.6, 0.4])),
+        (np.array([1.0, 2, 4]), np.array([0.2, 0.9, 0.5])),
+    ]
+    mistakes = [
+        (lambda s, q: ~front(s, q), "true where a method is *not* dominated: that is the reverse."),
+        (
+            strict,
+            "who is as good and faster, or as fast and better, dominates too: one of the two may be equal.",
+        ),
+        (loose, "two equal methods do not dominate each other: in one of the two there must be a gain."),
+        (
+            lambda s, q: ~(((s[:, None] < s) | (q[:, None] > q)).any(0)),
+            "to be faster is not enough: the other must not be worse.",
+        ),
+        (lambda s, q: front(s, q, slow=True), "fewer seconds are better, not more."),
+        (lambda s, q: front(s, q, bad=True), "more quality is better, not less."),
+        (
+            lambda s, q: front(s, q, slow=True, bad=True),
+            "that is the front of the worst: few seconds and much quality are wanted.",
+        ),
+        (lambda s, q: np.flatnonzero(front(s, q)), "those are numbers: return an array of true and false."),
+        (
+            lambda s, q: (s == s.min()) | (q == q.max()),
+            "the fastest and the best are on it, and what lies between and is not dominated.",
+        ),
+        (
+            lambda s, q: s == s.min(),
+            "the fastest is on it, and so is all that is better and only a little slower.",
+        ),
+        (
+            lambda s, q: q == q.max(),
+            "the best is on it, and so is all that is faster and only a little worse.",
+        ),
+        (
+            lambda s, q: (q / s) == (q / s).max(),
+            "a ratio picks one winner: the front holds every choice that could be right.",
+        ),
+    ]
+    return Exercise(4, front, mistakes, cases)
