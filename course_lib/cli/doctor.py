@@ -20,7 +20,8 @@ from course_lib.settings import CHOICES, VARIABLES, seed, setting
 
 GB = 1e9
 MEMORY_GB, DISK_GB = 4, 2
-MODULES = {"pillow": "PIL", "scikit-image": "skimage", "scikit-learn": "sklearn"}  # packages whose module has another name
+# packages whose module has another name
+MODULES = {"pillow": "PIL", "scikit-image": "skimage", "scikit-learn": "sklearn"}
 NOT_ON_COLAB = {"jupyterlab", "papermill"}  # Colab is the front end there, and lessons run by hand
 FLAGS = ("COURSE_OFFLINE", "COURSE_DEBUG", "COURSE_SLOW")
 

@@ -14,7 +14,10 @@ def nearest_mean() -> Exercise:
         return points[:, None] - means
 
     rng = np.random.default_rng(0)
-    cases = [(rng.normal(0, 2, (40, 3)), rng.normal(0, 2, (4, 3))), (rng.random((30, 2)), rng.random((3, 2)))]
+    cases = [
+        (rng.normal(0, 2, (40, 3)), rng.normal(0, 2, (4, 3))),
+        (rng.random((30, 2)), rng.random((3, 2))),
+    ]
     mistakes = [
         (lambda x, m: (apart(x, m) ** 2).sum(-1).argmax(1), "that is the farthest mean: take argmin."),
         (
@@ -26,7 +29,10 @@ def nearest_mean() -> Exercise:
             "differences of both signs cancel: square each one before you sum.",
         ),
         (lambda x, m: (x @ m.T).argmax(1), "a scalar product is no distance: long means win."),
-        (lambda x, m: np.sqrt((apart(x, m) ** 2).sum(-1)).min(1), "that is the smallest distance: return the index of its mean, with argmin."),
+        (
+            lambda x, m: np.sqrt((apart(x, m) ** 2).sum(-1)).min(1),
+            "that is the smallest distance: return the index of its mean, with argmin.",
+        ),
         (
             lambda x, m: (apart(x, m) ** 2).sum(-1).argmin(0),
             "that is the nearest point of each mean: argmin over the means, axis 1.",
@@ -58,8 +64,14 @@ def from_runs() -> Exercise:
             lambda c, h, w: column(c, 1).reshape(h, w, order="F"),
             "the first run lies outside: it counts zeros.",
         ),
-        (lambda c, h, w: column(c, 1).reshape(h, w), 'the first run counts zeros, and runs go down: order="F".'),
-        (lambda c, h, w: column(c).reshape(w, h), "that is the mask on its side: [height, width] is asked for."),
+        (
+            lambda c, h, w: column(c, 1).reshape(h, w),
+            'the first run counts zeros, and runs go down: order="F".',
+        ),
+        (
+            lambda c, h, w: column(c).reshape(w, h),
+            "that is the mask on its side: [height, width] is asked for.",
+        ),
         (lambda c, h, w: column(c), "that is one long column: give it the picture's shape."),
     ]
     return Exercise(2, right, mistakes, cases)
@@ -81,12 +93,24 @@ def corrected() -> Exercise:
     p = np.linspace(0.05, 0.95, 10)
     cases = [(p, 0.5, 0.15), (p, 0.4, 0.1), (p, 0.2, 0.3)]
     mistakes = [
-        (lambda p, a, b: weighted(p, a, b)[0], "that no longer adds up to 1: divide by the sum of both classes."),
+        (
+            lambda p, a, b: weighted(p, a, b)[0],
+            "that no longer adds up to 1: divide by the sum of both classes.",
+        ),
         (turned, "the other way round: times the true share, divided by the painted one."),
-        (lambda p, a, b: p * b / (p * b + (1 - p) * (1 - b)), "divide by the painted share of each class as well."),
-        (lambda p, a, b: weighted(p, a, b)[0] / (weighted(p, a, b)[0] + 1 - p), "the background's share changes, too."),
+        (
+            lambda p, a, b: p * b / (p * b + (1 - p) * (1 - b)),
+            "divide by the painted share of each class as well.",
+        ),
+        (
+            lambda p, a, b: weighted(p, a, b)[0] / (weighted(p, a, b)[0] + 1 - p),
+            "the background's share changes, too.",
+        ),
         (lambda p, a, b: p + b - a, "shares multiply odds; they do not add to probabilities."),
-        (lambda p, a, b: weighted(p, a, b)[1] / sum(weighted(p, a, b)), "that is the probability of the background."),
+        (
+            lambda p, a, b: weighted(p, a, b)[1] / sum(weighted(p, a, b)),
+            "that is the probability of the background.",
+        ),
     ]
     return Exercise(3, right, mistakes, cases)
 
