@@ -30,7 +30,7 @@ class Scribbles(VBox):
 
             output.enable_custom_widget_manager()
         self._pixels, self._last = np.ascontiguousarray(picture(image)), (-1, -1)  # row, column; while a button is down
-        self._heard = list[Callable[[], Any]]()
+        self._changed: Callable[[], Any] = lambda: None
         height, length = self._pixels.shape[:2]
         self.labels = np.full((height, length), IGNORE, np.uint8)
         """uint8 `[H, W]`: ids of classes where something is painted, 255 elsewhere. To change it, call `replace`."""
@@ -53,7 +53,7 @@ class Scribbles(VBox):
 
     def on_change(self, action: Callable[[], Any]) -> None:
         """Call `action()`, instead of an earlier one, after each stroke, and when strokes are replaced."""
-        self._heard = [action]
+        self._changed = action
 
     def replace(self, labels: Array) -> None:
         """Take these strokes, as `labels` has them, instead. InputError: another shape, or an id that is no class."""
@@ -98,5 +98,4 @@ class Scribbles(VBox):
 
     def _finish(self) -> None:
         self._draw()
-        for action in self._heard:
-            action()
+        self._changed()

@@ -25,7 +25,7 @@ def two_averages() -> Exercise:
         ),
         (
             lambda o, u: ((o / u).mean(), o.mean() / len(u) / u.mean()),
-            "the sum of all overlaps over the sum of all unions; no number of pictures comes in.",
+            "the sum of all overlaps over the sum of all unions; the number of pictures plays no part.",
         ),
         (
             lambda o, u: ((o / u).mean(), (o / u).mean()),
@@ -46,7 +46,7 @@ def two_averages() -> Exercise:
         (lambda o, u: (np.median(o / u), o.sum() / u.sum()), "the mean is asked, not the median."),
         (
             lambda o, u: ((o / (u + o)).mean() * 2, 2 * o.sum() / (u + o).sum()),
-            "that is Dice: `union` is all that IoU needs below the line.",
+            "that is Dice: IoU divides by `union` alone.",
         ),
     ]
     return Exercise(1, right, mistakes, cases)
@@ -93,7 +93,7 @@ def bootstrap_interval() -> Exercise:
         ),
         (lambda d, i: interval(np.median(d[i], 1)), "the mean of each drawing, not its median."),
         (lambda d, i: interval(d[i].sum(1)), "those are sums: take means."),
-        (normal, "that takes the means to be normally distributed: their percentiles need no such guess."),
+        (normal, "that takes the means for normally distributed; their percentiles need no such guess."),
         (student, "that is lesson 06's interval, which does not draw: use the drawings' means."),
     ]
     return Exercise(2, lambda d, i: interval(d[i].mean(1)), mistakes, cases)
@@ -187,7 +187,7 @@ def pareto_front() -> Exercise:
         (loose, "two equal methods do not dominate each other: in one of the two there must be a gain."),
         (
             lambda s, q: ~(((s[:, None] < s) | (q[:, None] > q)).any(0)),
-            "to be faster is not enough: the other must not be worse.",
+            "to be faster, or better, is not enough: in the other it must be no worse.",
         ),
         (lambda s, q: front(s, q, slow=True), "fewer seconds are better, not more."),
         (lambda s, q: front(s, q, bad=True), "more quality is better, not less."),
@@ -198,7 +198,7 @@ def pareto_front() -> Exercise:
         (lambda s, q: np.flatnonzero(front(s, q)), "those are numbers: return an array of true and false."),
         (
             lambda s, q: (s == s.min()) | (q == q.max()),
-            "the fastest and the best are on it, and what lies between and is not dominated.",
+            "the fastest and the best are on it, but so is what lies between, if nothing dominates it.",
         ),
         (
             lambda s, q: s == s.min(),

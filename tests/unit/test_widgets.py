@@ -88,6 +88,10 @@ def test_listeners_hear_of_each_stroke_once(canvas):
     assert len(heard) == 1
     canvas.replace(np.full((40, 60), 255))
     assert heard[1:] == [0]
+    canvas.on_change(lambda: heard.append("another"))  # a cell that runs again
+    canvas.press(10, 10)
+    canvas.release()
+    assert heard[2:] == ["another"]
 
 
 def test_strokes_are_saved_and_loaded(canvas, tmp_path):
