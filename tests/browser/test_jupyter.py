@@ -183,10 +183,12 @@ LESSONS = [
 
 slow = pytest.mark.skipif(not os.environ.get("COURSE_SLOW"), reason="set COURSE_SLOW=1 to open the other lessons")
 MORE = [Lesson(name, True) for name in ("04_fcn", "06_gan_segmentation", "07_mask_rcnn")]
+MORE += [Lesson("08_leaderboard", False)]  # its slider stands at a fraction
 CASES = [
     *(pytest.param("lab", lesson, id=f"lab-{lesson.name}") for lesson in LESSONS),
     *(pytest.param("lab", lesson, id=f"lab-{lesson.name}", marks=slow) for lesson in MORE),
     pytest.param("notebook", LESSONS[1], id=f"notebook-{LESSONS[1].name}"),  # Notebook 7 shares JupyterLab's parts
+    pytest.param("notebook", LESSONS[2], id=f"notebook-{LESSONS[2].name}", marks=slow),
 ]
 
 
