@@ -63,12 +63,11 @@ def l2(logits: Tensor, target: Tensor) -> Tensor:
     return ((probabilities - truth) ** 2).sum() / (truth.sum() * truth.shape[1]).clip(min=1)
 
 
-ADVERSARIAL: dict[str, tuple[Callable[[Tensor], Tensor], ...]] = {
+ADVERSARIAL: dict[str, tuple[Callable[[Tensor], Tensor], ...]] = {  # on true, on made samples; the generator's
     "non_saturating": (lambda real: F.softplus(-real), F.softplus, lambda fake: F.softplus(-fake)),
     "least_squares": (lambda real: (real - 1) ** 2, torch.square, lambda fake: (fake - 1) ** 2),
     "hinge": (lambda real: F.relu(1 - real), lambda fake: F.relu(1 + fake), torch.neg),
 }
-"""Kind -> losses of the discriminator, on true and on made samples, and of the generator."""
 
 
 def discriminator(real: Tensor, fake: Tensor, kind: str = "non_saturating") -> Tensor:

@@ -22,7 +22,7 @@ from course_lib.models.mask_rcnn import mask_rcnn
 from course_lib.models.unet import UNet
 from course_lib.training import TrainingError, load_weights, save_weights
 
-MODELS: dict[str, tuple[str, str, str, Callable[[], nn.Module]]] = {
+MODELS: dict[str, tuple[str, str, str, Callable[[], nn.Module]]] = {  # lesson, profile, data, and the network
     "cifar_cnn": ("03", "lesson", "real", Classifier),
     "fcn_streets": ("04", "lesson", "synthetic", lambda: FCN(Classifier(), 11, 4)),  # CamVid is not for all uses
     "unet_nuclei": ("05", "lesson", "real", UNet),
@@ -30,7 +30,6 @@ MODELS: dict[str, tuple[str, str, str, Callable[[], nn.Module]]] = {
     "fcn_nuclei": ("08", "full", "real", lambda: FCN(Classifier(), 2, 4)),
     "unet_gan_nuclei": ("08", "full", "real", UNet),
 }
-"""Name -> the lesson that trains it, in which profile, on which data, and the network it belongs to."""
 
 
 def folder() -> Path:

@@ -39,3 +39,12 @@ def test_predicting(name):
     command = [sys.executable, "-c", PREDICT.format(name=name)]
     peak = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert 200 < peak < MOST_MB
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process never counts what its parent held")
+def test_a_process_does_not_count_what_its_parent_held():
+    child = "from course_lib.lesson import peak_memory_mb; print(peak_memory_mb())"
+    parent = "import subprocess, sys; held = b'1' * (1 << 31); "
+    parent += f"subprocess.run([sys.executable, '-c', {child!r}], check=True)"
+    peak = int(subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True).stdout)
+    assert 200 < peak < MOST_MB
