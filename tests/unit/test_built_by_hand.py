@@ -1,7 +1,7 @@
 """What the lessons build by hand equals the package's and the libraries' versions, on random input."""
 
 import ast
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,10 +41,14 @@ levels = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=12))
 masks = st.integers(1, 12).flatmap(lambda side: st.tuples(*[arrays(np.bool_, (side, 5))] * 2))
 
 
+@cache
+def cells(lesson: str):
+    return nbformat.read(SOLVED / f"{lesson}.ipynb", as_version=4).cells
+
+
 def from_lesson(lesson: str, name: str, /, **names: object):
     """The function or class `name` as the solved lesson defines it, which may use the `names` besides."""
-    notebook = nbformat.read(SOLVED / f"{lesson}.ipynb", as_version=4)
-    for cell in notebook.cells:
+    for cell in cells(lesson):
         if cell.cell_type == "code" and (f"def {name}(" in cell.source or f"class {name}(" in cell.source):
             [found] = [node for node in ast.parse(cell.source).body if getattr(node, "name", "") == name]
             scope = {"np": np, "torch": torch, "F": F, "nn": torch.nn, **names}
