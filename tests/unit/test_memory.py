@@ -41,7 +41,7 @@ def test_predicting(name):
     assert 200 < peak < MOST_MB
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process never counts what its parent held")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the /proc that the figure is read from")
 def test_a_process_does_not_count_what_its_parent_held():
     child = "from course_lib.lesson import peak_memory_mb; print(peak_memory_mb())"
     parent = "import subprocess, sys; held = b'1' * (1 << 31); "
