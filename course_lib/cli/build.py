@@ -1,5 +1,7 @@
-"""`course build`: students' notebooks, recorded answers, badges and lesson table, from `notebooks/solutions`."""
+"""`course build`: students' notebooks, answers, badges, tables and mistakes, from `notebooks/solutions`."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -11,6 +13,8 @@ from course_lib.cli.notebooks import derive
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
+
+    from course_lib.cli.exercises import Exercise
 
 __all__ = ["bootstrap", "build", "derive", "fill", "plan", "read_project"]
 
@@ -73,6 +77,11 @@ def badges(project: Project, name: str) -> str:
     )
 
 
+def without_badges(text: str) -> str:
+    """The first cell of a lesson without the links that open the course's own version of it."""
+    return re.sub(r"<!-- badges -->.*<!-- /badges -->\n*", "", text, flags=re.DOTALL)
+
+
 def fill(text: str, region: str, content: str, where: str) -> str:
     """`text` with `content` between the comments `<!-- region -->` and `<!-- /region -->`.
 
@@ -90,11 +99,19 @@ def fill(text: str, region: str, content: str, where: str) -> str:
     return f"{head}{begin}\n\n{content}\n\n{end}{tail}"
 
 
-def generate(nb: "NotebookNode", name: str, project: Project) -> "NotebookNode":
-    """The lesson as its author's file stores it: tidied, with badges and bootstrap cell filled in.
+def generate(
+    nb: "NotebookNode", name: str, project: Project, constants: Mapping[str, Any] | None = None
+) -> "NotebookNode":
+    """The lesson as its author's file stores it: tidied, with badges, bootstrap cell and constants filled in.
+
+    Args:
+        nb: the lesson.
+        name: of its file.
+        project: where the course is to be had.
+        constants: what the texts of its exercises name.
 
     Raises:
-        NotebookError: no place for the badges, not one bootstrap cell, or lesson facts that are missing.
+        NotebookError: no place for the badges or a constant, not one bootstrap cell, or lesson facts that are missing.
     """
     nb = notebooks.tidy(nb, name)
     notebooks.facts(nb, name)
@@ -108,7 +125,20 @@ def generate(nb: "NotebookNode", name: str, project: Project) -> "NotebookNode":
             "add an empty code cell with this tag; `course build` writes it",
         )
     cells[0].source = bootstrap(project)
-    return nb
+    mark(nb, name)
+    return notebooks.constants(nb, constants or {}, name)
+
+
+def mark(nb: "NotebookNode", name: str) -> None:
+    """Give the cells of exercises the metadata by which nbgrader, and `course grade`, find them; a check is a point."""
+    from nbformat import from_dict
+
+    for exercise in notebooks.asked(nb, name):
+        shared = {"schema_version": 3, "cell_type": "code", "task": False}
+        solution = {"grade_id": exercise.name, "solution": True, "grade": False, "locked": False}
+        check = {"grade_id": f"check-{exercise.name}", "solution": False, "grade": True, "locked": True, "points": 1}
+        nb.cells[exercise.solution].metadata["nbgrader"] = from_dict(shared | solution)
+        nb.cells[exercise.check].metadata["nbgrader"] = from_dict(shared | check)
 
 
 def table(lessons: "dict[str, NotebookNode]", project: Project) -> str:
@@ -132,6 +162,21 @@ def table(lessons: "dict[str, NotebookNode]", project: Project) -> str:
     return "\n".join(rows)
 
 
+def listed(page: str, exercises: "Mapping[str, Exercise]", where: str) -> str:
+    """An instructors' page with the known mistakes of its lesson's exercises: of `dice` in the region `mistakes dice`.
+
+    Raises:
+        NotebookError: an exercise without a region, or a region without an exercise.
+    """
+    from course_lib.cli.exercises import bullets
+
+    for name, exercise in exercises.items():
+        page = fill(page, f"mistakes {name}", bullets(exercise), where)
+    if unknown := sorted(set(re.findall(r"<!-- mistakes (\w+) -->", page)) - exercises.keys()):
+        raise NotebookError(f"{where}: mistakes of {unknown[0]!r}, which is no exercise", "delete the two comments")
+    return page
+
+
 def plan(root: Path) -> dict[Path, str]:
     """Every generated file of the checkout and the text it must have.
 
@@ -141,17 +186,24 @@ def plan(root: Path) -> dict[Path, str]:
     Raises:
         NotebookError: a source breaks a rule of `derive` or `generate`.
     """
+    from course_lib.cli import exercises  # imports torch
+
     project = read_project(root)
     paths = {path.name: path for path in notebooks.sources(root)}
-    lessons = {name: generate(notebooks.read(path), name, project) for name, path in paths.items()}
+    answers = {name: path.with_suffix(".py") for name, path in paths.items() if path.with_suffix(".py").is_file()}
+    found = {name: exercises.read(answers[name]) if name in answers else {} for name in paths}
+    values = {name: exercises.constants(found[name], name) for name in paths}
+    lessons = {name: generate(notebooks.read(path), name, project, values[name]) for name, path in paths.items()}
     files = {paths[name]: notebooks.text(nb) for name, nb in lessons.items()}
     for name, nb in lessons.items():
-        files[root / "notebooks" / name] = notebooks.text(derive(nb, name))
-        if (answers := paths[name].with_suffix(".py")).is_file():
-            from course_lib.cli.exercises import recorded  # imports torch
-
-            target = root / "course_lib" / "exercises" / f"{answers.stem}.json"
-            files[target] = recorded(answers, target)
+        student = notebooks.constants(derive(nb, name), values[name], name, marks=False)
+        files[root / "notebooks" / name] = notebooks.text(student)
+        if name in answers:
+            target = root / "course_lib" / "exercises" / f"{answers[name].stem}.json"
+            files[target] = exercises.recorded(answers[name], target)
+        guide = root / "book" / "instructors" / f"{name[:2]}.md"
+        if guide.is_file():
+            files[guide] = listed(guide.read_text(encoding="utf-8"), found[name], guide.relative_to(root).as_posix())
     readme = root / "README.md"
     if readme.is_file() and (page := readme.read_text(encoding="utf-8")).strip():
         page = fill(page, "badges", badges(project, next(iter(lessons))), "README.md")
@@ -189,5 +241,5 @@ def build_in(root: Path, check: bool) -> None:
 def build(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if anything would change.")] = False,
 ) -> None:
-    """Derive the students' notebooks, recorded answers, badges and lesson table from notebooks/solutions."""
+    """Derive students' notebooks, answers, badges, lesson table and the guide's mistakes from notebooks/solutions."""
     build_in(notebooks.checkout(), check)

@@ -4,7 +4,8 @@ import ast
 import copy
 import itertools
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,8 +26,9 @@ FACTS: dict[str, tuple[type, ...]] = {  # the lesson's facts, in the notebook's 
     "summary": (str,),
     "prerequisites": (list,),
 }
-KEPT_METADATA = ("tags", "alt", "reason", "nbgrader")  # what a cell's metadata may hold
+KEPT_METADATA = ("tags", "alt", "slideshow", "reason", "nbgrader")  # what a cell's metadata may hold
 
+_CONSTANT = re.compile(r"<!-- (\w+) -->([^\n]*?)<!-- /\1 -->")  # a region, such as that of the badges, has lines
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
 _SCOPES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -138,6 +140,50 @@ def calls(tree: ast.AST, scopes: bool = True) -> Iterator[tuple[str, str]]:
         yield from calls(node, scopes)
 
 
+class Asked(NamedTuple):
+    """An exercise of a lesson: the indices of the cells with its solution and its check, and what is checked."""
+
+    name: str
+    solution: int
+    check: int
+    answer: str  # the argument of the check, a name
+
+
+def asked(nb: "NotebookNode", name: str) -> list[Asked]:
+    """The exercises of a solved lesson, in order.
+
+    Args:
+        nb: the notebook.
+        name: what error messages call it.
+
+    Raises:
+        NotebookError: a check without a solution of its own above it, or of anything but a name.
+    """
+    found, solutions = [], []
+    for index, cell in enumerate(nb.cells):
+        if cell.cell_type != "code":
+            continue
+        if regions(cell.source, f"{name} cell {index + 1}"):
+            solutions.append(index)
+        for exercise, argument in checks(parse(cell.source, f"{name} cell {index + 1}")):
+            if len(solutions) != 1 or not argument.isidentifier():
+                raise NotebookError(
+                    f"{name} cell {index + 1}: check.{exercise}({argument}) has {len(solutions)} solutions above it",
+                    f"let one cell with {BEGIN!r} stand between two checks, and check the name that it defines",
+                )
+            found.append(Asked(exercise, solutions.pop(), index, argument))
+    return found
+
+
+def checks(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """The calls of a check, outside of functions: `("dice", "mine")` of `check.dice(mine)`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+            owner, *arguments = map(ast.unparse, (node.func.value, *node.args))
+            if owner == "check":
+                yield node.func.attr, ", ".join(arguments)
+
+
 def facts(nb: "NotebookNode", name: str) -> dict[str, Any]:
     """The lesson's facts (`FACTS`) from the notebook's metadata. Raises NotebookError if one is missing."""
     found = dict(nb.metadata.get("course", {}))
@@ -215,6 +261,37 @@ def _texts(outputs: list["NotebookNode"]) -> list["NotebookNode"]:
             data = {"text/plain": output.data["text/plain"]}
             kept.append(v4.new_output(output.output_type, data=data, **count))
     return kept
+
+
+def constants(nb: "NotebookNode", values: Mapping[str, Any], name: str, marks: bool = True) -> "NotebookNode":
+    """A copy whose texts say `values`, each between comments such as `<!-- dice -->` and `<!-- /dice -->`.
+
+    Args:
+        nb: a lesson.
+        values: what to say, by the name of the place; a name may stand in several.
+        name: what error messages call the lesson.
+        marks: whether the comments stay; students see none.
+
+    Raises:
+        NotebookError: a value without a place, a comment without a value, or one that begins a line.
+    """
+    nb = copy.deepcopy(nb)
+    texts = {f"{name} cell {number}": cell for number, cell in enumerate(nb.cells, 1) if cell.cell_type == "markdown"}
+    places = {mark for cell in texts.values() for mark, _ in _CONSTANT.findall(cell.source)}
+    for mark in sorted(values.keys() - places):
+        hint = f"write <!-- {mark} -->{values[mark]}<!-- /{mark} --> into the text of its exercise"
+        raise NotebookError(f"{name}: no text says the constant {mark!r}", hint)
+    said = {mark: f"<!-- {mark} -->{value}<!-- /{mark} -->" if marks else str(value) for mark, value in values.items()}
+    for where, cell in texts.items():
+        loose = set(re.findall(r"<!-- /?(\w+) -->", _CONSTANT.sub("", cell.source))) - {"badges"}
+        found = {mark for mark, _ in _CONSTANT.findall(cell.source)}
+        for mark in sorted(loose | found - values.keys()):
+            hint = "let an Exercise's `constants` name it, and put both comments on one line"
+            raise NotebookError(f"{where}: the comment {mark!r} marks no constant of an exercise", hint)
+        if any(re.match(r"[^\w\n]*<!-- \w+ -->.", line) for line in cell.source.split("\n")):
+            raise NotebookError(f"{where}: a constant begins a line", "put a word before it: such lines are raw HTML")
+        cell.source = _CONSTANT.sub(lambda place: said[place[1]], cell.source)
+    return nb
 
 
 def derive(nb: "NotebookNode", name: str = "notebook") -> "NotebookNode":

@@ -1,35 +1,58 @@
 """The exercises of lesson 03: the right answers, and the wrong ones that get advice of their own."""
 
-from itertools import pairwise
+import random
+from itertools import pairwise, product
 from typing import Any
 
 import torch
 
-from course_lib.cli.exercises import Exercise
+from course_lib.cli.exercises import Draw, Exercise
 
 
-def output_size() -> Exercise:
+def output_size(draw: Draw) -> Exercise:
     """Rows of a feature map, from the picture's rows, kernel, stride and padding."""
     cases = [(32, 5, 1, 0), (32, 4, 2, 1), (33, 3, 2, 1), (7, 7, 4, 0), (28, 3, 3, 2), (10, 2, 3, 0)]
+    if draw.cases:
+        cases += random.Random(draw.seed(0)).sample(
+            [*product(range(9, 60), (2, 3, 5, 7), (1, 2, 3), (0, 1, 2))], 6
+        )
     mistakes = [
-        (lambda h, k, s, p: (h + p - k) // s + 1, "zeros are added on both sides: 2 * padding."),
-        (lambda h, k, s, p: (h + 2 * p - k) // s, "the first place counts too: add 1 after the division."),
-        (lambda h, k, s, p: (h + 2 * p - k + 1) // s, "add the 1 after the division by the stride."),
         (
+            "`H + p - k`",
+            lambda h, k, s, p: (h + p - k) // s + 1,
+            "zeros are added on both sides: 2 * padding.",
+        ),
+        (
+            "No `+ 1`",
+            lambda h, k, s, p: (h + 2 * p - k) // s,
+            "the first place counts too: add 1 after the division.",
+        ),
+        (
+            "`+ 1` before the division",
+            lambda h, k, s, p: (h + 2 * p - k + 1) // s,
+            "add the 1 after the division by the stride.",
+        ),
+        (
+            "`/` instead of `//`",
             lambda h, k, s, p: (h + 2 * p - k) / s + 1,
             "the last step may not fit: divide with //, which rounds down.",
         ),
         (
+            "Rounded up",
             lambda h, k, s, p: -(-(h + 2 * p - k) // s) + 1,
             "that rounds up: the window would stick out of the picture.",
         ),
-        (lambda h, k, s, p: (h - k) // s + 1, "the padding is missing: the window moves over H + 2p rows."),
-        (lambda h, k, s, p: h // s, "that holds only if the padding makes up for the kernel."),
+        (
+            "No padding",
+            lambda h, k, s, p: (h - k) // s + 1,
+            "the padding is missing: the window moves over H + 2p rows.",
+        ),
+        ("`H // s`", lambda h, k, s, p: h // s, "that holds only if the padding makes up for the kernel."),
     ]
     return Exercise(1, lambda h, k, s, p: (h + 2 * p - k) // s + 1, mistakes, cases)
 
 
-def receptive_field() -> Exercise:
+def receptive_field(draw: Draw) -> Exercise:
     """Pixels that one value sees after a list of layers, each (kernel, stride)."""
 
     def field(layers: Any, first: int = 1, late: bool = True) -> int:
@@ -45,20 +68,42 @@ def receptive_field() -> Exercise:
 
     classic = [(5, 1), (2, 2), (5, 1), (2, 2)]
     cases = [([(3, 1)] * 2,), (classic,), ([(4, 2), (3, 1), (2, 2), (3, 1)],), ([(7, 2), (3, 2)],), ([],)]
+    if draw.cases:
+        layers, rng = [*product((1, 2, 3, 5, 7), (1, 2, 3))], random.Random(draw.seed(0))
+        cases += [(rng.choices(layers, k=length),) for length in (2, 3, 4, 6)]
     mistakes = [
         (
+            "Strides ignored",
             lambda ls: field([(k, 1) for k, _ in ls]),
             "strides are missing: a later layer's steps count in pixels.",
         ),
-        (lambda ls: field(ls, late=False), "a layer's own stride acts after it: enlarge the step last."),
-        (lambda ls: 1 + field([(k + 1, s) for k, s in ls], 0), "a window of k pixels spans k - 1 steps."),
-        (lambda ls: field([(k, 1) for k, _ in ls[:1]]) + last(ls), "strides multiply: j grows by each."),
-        (lambda ls: field(ls, first=0), "begin with 1: a value without any layer sees its own pixel."),
         (
+            "The layer's own stride applied first",
+            lambda ls: field(ls, late=False),
+            "a layer's own stride acts after it: enlarge the step last.",
+        ),
+        (
+            r"$k \cdot j$ instead of $(k - 1) \cdot j$",
+            lambda ls: 1 + field([(k + 1, s) for k, s in ls], 0),
+            "a window of k pixels spans k - 1 steps.",
+        ),
+        (
+            "Only the stride of the layer before counted",
+            lambda ls: field([(k, 1) for k, _ in ls[:1]]) + last(ls),
+            "strides multiply: j grows by each.",
+        ),
+        (
+            "From 0 instead of 1",
+            lambda ls: field(ls, first=0),
+            "begin with 1: a value without any layer sees its own pixel.",
+        ),
+        (
+            "Kernel times stride, summed",
             lambda ls: 1 + sum(k * s for k, s in ls),
             "use the recursion: r grows by (k - 1) j, then j by the stride.",
         ),
         (
+            "Whole kernels summed",
             lambda ls: sum(k for k, _ in ls),
             "windows overlap: each adds (kernel - 1) steps, not the whole kernel.",
         ),
@@ -66,9 +111,9 @@ def receptive_field() -> Exercise:
     return Exercise(2, field, mistakes, cases)
 
 
-def cross_entropy() -> Exercise:
+def cross_entropy(draw: Draw) -> Exercise:
     """Mean cross-entropy of logits `[B, C]` and labels `[B]`, safe for large logits."""
-    loss, generator = torch.nn.functional.cross_entropy, torch.Generator().manual_seed(0)
+    loss, generator = torch.nn.functional.cross_entropy, torch.Generator().manual_seed(draw.seed(0))
     cases = [(3 * torch.randn(b, 5, generator=generator), torch.arange(b) % 5) for b in (4, 7)]
     cases.append((torch.tensor([[1000.0, 0.0, -1000.0], [0.0, 2.0, 0.0]]), torch.tensor([1, 1])))
 
@@ -77,31 +122,55 @@ def cross_entropy() -> Exercise:
 
     mistakes = [
         (
+            "`exp`, divide, `log`",
             naive,
             "right for small logits; large ones overflow, or leave log(0): use logsumexp, or log_softmax.",
         ),
         (
+            "A sum over the batch",
             lambda z, y: loss(z, y, reduction="sum"),
             "that is the sum over the batch; the mean is asked for.",
         ),
-        (lambda z, y: loss(z, y, reduction="none"), "that is one loss a picture; take their mean."),
         (
+            "One loss a picture",
+            lambda z, y: loss(z, y, reduction="none"),
+            "that is one loss a picture; take their mean.",
+        ),
+        (
+            "`z[:, labels]`",
             lambda z, y: (z.logsumexp(1) - z[:, y]).mean(),
             "z[:, labels] mixes pictures: index the rows as well.",
         ),
         (
+            "Softmax over the batch",
             lambda z, y: -z.log_softmax(0)[torch.arange(len(y)), y].mean(),
             "the softmax runs over classes: dim 1, not 0.",
         ),
-        (lambda z, y: -loss(z, y), "the sign: log-sum-exp minus the logit of the true class."),
-        (lambda z, y: loss(z.softmax(1), y), "softmax is taken twice: the logits themselves go in."),
-        (lambda z, y: -z[torch.arange(len(y)), y].mean(), "the log-sum-exp over the classes is missing."),
-        (lambda z, y: z.logsumexp(1).mean(), "the logit of the true class is missing."),
+        (
+            "The other sign",
+            lambda z, y: -loss(z, y),
+            "the sign: log-sum-exp minus the logit of the true class.",
+        ),
+        (
+            "Softmax before the loss",
+            lambda z, y: loss(z.softmax(1), y),
+            "softmax is taken twice: the logits themselves go in.",
+        ),
+        (
+            "Only the logit of the true class",
+            lambda z, y: -z[torch.arange(len(y)), y].mean(),
+            "the log-sum-exp over the classes is missing.",
+        ),
+        (
+            "Only the log-sum-exp",
+            lambda z, y: z.logsumexp(1).mean(),
+            "the logit of the true class is missing.",
+        ),
     ]
     return Exercise(3, loss, mistakes, cases)
 
 
-def smooth() -> Exercise:
+def smooth(draw: Draw) -> Exercise:
     """Targets `[B, classes]` of label smoothing."""
 
     def targets(
@@ -116,25 +185,45 @@ def smooth() -> Exercise:
         (torch.tensor([3, 3]), 10, 0.2),
         (torch.tensor([1]), 2, 0.5),
     ]
+    if draw.cases:
+        rng = random.Random(draw.seed(0))
+        sizes = rng.sample(range(3, 13), 3)
+        cases += [(torch.tensor(rng.choices(range(c), k=6)), c, rng.randint(5, 40) / 100) for c in sizes]
     mistakes = [
         (
+            r"True class $1 - \varepsilon$",
             lambda y, c, e: targets(y, c, e, true=1 - e),
             "the true class gets its share of eps too: rows must sum to 1.",
         ),
         (
+            r"$\varepsilon / (C - 1)$ for each other",
             lambda y, c, e: targets(y, c, e, e / (c - 1), 1 - e),
             "eps is spread over all classes, the true one included.",
         ),
-        (lambda y, c, e: targets(y, c, e, e, 1 - e), "eps is to be shared: eps / classes for each."),
-        (lambda y, c, e: targets(y, c, e, e, 1.0), "eps is to be shared: eps / classes for each."),
         (
+            r"$\varepsilon$ for each other, $1 - \varepsilon$ for the true class",
+            lambda y, c, e: targets(y, c, e, e, 1 - e),
+            "eps is to be shared: eps / classes for each.",
+        ),
+        (
+            r"$\varepsilon$ for each other, 1 for the true class",
+            lambda y, c, e: targets(y, c, e, e, 1.0),
+            "eps is to be shared: eps / classes for each.",
+        ),
+        (
+            r"True class $1 + \varepsilon / C$",
             lambda y, c, e: targets(y, c, e, true=1 + e / c),
             "take eps from the true class first: one_hot * (1 - eps).",
         ),
         (
+            "One-hot, unchanged",
             lambda y, c, e: targets(y, c, 0.0),
             "that is one-hot: take eps from the true class and share it out.",
         ),
-        (lambda y, c, e: targets(y, c, e, true=1.0), "the true class has to give up what the others get."),
+        (
+            "True class 1",
+            lambda y, c, e: targets(y, c, e, true=1.0),
+            "the true class has to give up what the others get.",
+        ),
     ]
     return Exercise(4, targets, mistakes, cases)

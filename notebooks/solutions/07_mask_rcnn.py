@@ -1,13 +1,20 @@
 """The exercises of lesson 07: the right answers, and the wrong ones that get advice of their own."""
 
+import random
 from typing import Any
 
 import torch
 
-from course_lib.cli.exercises import Exercise
+from course_lib.cli.exercises import Draw, Exercise
 
 
-def box_iou() -> Exercise:
+def _boxes(generator: torch.Generator, count: int) -> torch.Tensor:
+    """Random boxes `[count, 4]` near each other, of sides of at least 2 pixels."""
+    corner = 20 * torch.rand(count, 2, generator=generator)
+    return torch.cat([corner, corner + 2 + 16 * torch.rand(count, 2, generator=generator)], 1)
+
+
+def box_iou(draw: Draw) -> Exercise:
     """IoU of each box of one list with each of another."""
 
     def iou(
@@ -34,31 +41,48 @@ def box_iou() -> Exercise:
         (near, torch.tensor([[2.0, 0, 6, 4], [0, 0, 4, 4], [6, 0, 10, 4], [30, 30, 35, 40]])),
         (torch.tensor([[1.0, 2, 4, 8]]), torch.tensor([[0.0, 0, 2, 3], [1, 2, 4, 5], [3, 7, 9, 9]])),
     ]
+    if draw.cases:
+        generator = torch.Generator().manual_seed(draw.seed(0))
+        cases.append((_boxes(generator, 4), _boxes(generator, 5)))
     mistakes = [
         (
+            "No clipping",
             lambda a, b: iou(a, b, clip=False),
             "boxes that do not touch have negative sides, and two of them multiply to a positive area: "
             "clip each side at 0 first.",
         ),
         (
+            "The sum of the areas below the line",
             lambda a, b: iou(a, b, union=False),
             "the overlap is counted twice below the line: subtract it once.",
         ),
-        (lambda a, b: iou(a, b, both=False), "that is the overlap alone: divide by the union."),
         (
+            "No division",
+            lambda a, b: iou(a, b, both=False),
+            "that is the overlap alone: divide by the union.",
+        ),
+        (
+            "`+ 1` in each side",
             lambda a, b: iou(a, b, edge=1),
             "no + 1: the right edge lies behind the last pixel, so the width is right - left.",
         ),
         (
+            "The product clipped",
             lambda a, b: iou(a, b, clip=False).clip(min=0),
             "boxes that do not touch have negative sides: clip each side at 0 before you multiply.",
         ),
         (
+            "The box around both below the line",
             lambda a, b: iou(a, b, hull=True),
             "that is divided by the box around both: the union is area + area - overlap.",
         ),
-        (lambda a, b: iou(b, a), "transposed: a row for each box of a, a column for each box of b."),
         (
+            "`[M, N]`",
+            lambda a, b: iou(b, a),
+            "transposed: a row for each box of a, a column for each box of b.",
+        ),
+        (
+            "Twice the overlap over the sum of the areas",
             lambda a, b: 2 * iou(a, b) / (1 + iou(a, b)),
             "that is Dice: twice the overlap over the sum of the areas.",
         ),
@@ -66,7 +90,7 @@ def box_iou() -> Exercise:
     return Exercise(1, iou, mistakes, cases)
 
 
-def encode() -> Exercise:
+def encode(draw: Draw) -> Exercise:
     """What moves anchors onto boxes."""
 
     def deltas(anchors: Any, boxes: Any, centres: bool = True, scale: bool = True, log: bool = True) -> Any:
@@ -77,41 +101,52 @@ def encode() -> Exercise:
 
     anchors = torch.tensor([[0.0, 0, 10, 20], [5, 5, 15, 9], [3, 4, 11, 12]])
     boxes = torch.tensor([[2.0, 1, 8, 31], [5, 5, 15, 9], [0, 2, 16, 10]])
+    cases = [(anchors, boxes), (boxes[:2], anchors[:2])]
+    if draw.cases:
+        generator = torch.Generator().manual_seed(draw.seed(0))
+        cases.append((_boxes(generator, 6), _boxes(generator, 6)))
     mistakes = [
         (
+            "Corners instead of centres",
             lambda a, b: deltas(a, b, centres=False),
             "x and y are those of the centres, not of the upper left corners.",
         ),
         (
+            "Shifts in pixels",
             lambda a, b: deltas(a, b, scale=False),
             "the shift is in pixels: divide it by the anchor's width and height.",
         ),
-        (lambda a, b: deltas(a, b, log=False), "the logarithm of the sizes' ratio is missing."),
+        ("No `log`", lambda a, b: deltas(a, b, log=False), "the logarithm of the sizes' ratio is missing."),
         (
+            "Anchor and box swapped",
             lambda a, b: deltas(b, a),
             "the other way round: from the anchor to the box, in units of the anchor.",
         ),
         (
+            "Shifts with the wrong sign",
             lambda a, b: deltas(a, b) * torch.tensor([-1, -1, 1, 1]),
             "the shift is box minus anchor, not the other way round.",
         ),
         (
+            "Logarithms with the wrong sign",
             lambda a, b: deltas(a, b) * torch.tensor([1, 1, -1, -1]),
             "log(box / anchor): a larger box is positive.",
         ),
         (
+            "Shifts divided by the box's size",
             lambda a, b: torch.cat([-deltas(b, a)[:, :2], deltas(a, b)[:, 2:]], 1),
             "divide the shift by the anchor's size: in prediction, the box is not known yet.",
         ),
         (
+            "`t_x, t_w, t_y, t_h`",
             lambda a, b: deltas(a, b)[:, [0, 2, 1, 3]],
             "the order is t_x, t_y, t_w, t_h.",
         ),
     ]
-    return Exercise(2, deltas, mistakes, [(anchors, boxes), (boxes[:2], anchors[:2])])
+    return Exercise(2, deltas, mistakes, cases)
 
 
-def nms() -> Exercise:
+def nms(draw: Draw) -> Exercise:
     """Which boxes survive."""
 
     def iou(a: Any, b: Any) -> Any:
@@ -143,9 +178,15 @@ def nms() -> Exercise:
             left = left[1:][iou(boxes[left[0]], boxes[left[1:]]) > threshold]
         return torch.stack(found)
 
-    generator = torch.Generator().manual_seed(0)
-    corner = 20 * torch.rand(12, 2, generator=generator)
-    crowd = torch.cat([corner, corner + 8 + 4 * torch.rand(12, 2, generator=generator)], 1)
+    def close(boxes: Any, *thresholds: float) -> bool:
+        """Whether the IoU of two boxes may round to the other side of a threshold."""
+        overlaps = torch.stack([iou(box, boxes) for box in boxes])
+        return any(bool(((overlaps - threshold).abs() < 1e-3).any()) for threshold in thresholds)
+
+    generator, crowd = torch.Generator().manual_seed(draw.seed(0)), torch.zeros(0, 4)
+    while not len(crowd) or close(crowd, 0.1, 0.3):
+        corner = 20 * torch.rand(12, 2, generator=generator)
+        crowd = torch.cat([corner, corner + 8 + 4 * torch.rand(12, 2, generator=generator)], 1)
     chain = torch.tensor([[0.0, 0, 10, 10], [3, 0, 13, 10], [6, 0, 16, 10], [0, 0, 10, 20]])
     cases = [
         (chain, torch.tensor([0.9, 0.8, 0.7, 0.6]), 0.5),
@@ -154,33 +195,50 @@ def nms() -> Exercise:
     ]
     mistakes = [
         (
+            "Without `descending=True`",
             lambda b, s, t: kept(b, s, t, best=False),
             "it begins with the worst: sort the scores in descending order.",
         ),
         (
+            "`<` instead of `<=`",
             lambda b, s, t: kept(b, s, t, strict=True),
             "boxes of exactly the threshold both stay: <=, not <.",
         ),
         (
+            "All pairs compared at once",
             once,
             "a box that is thrown away must not throw away others: compare only with boxes that are kept.",
         ),
         (
+            "Places in the sorted list",
             sorted_places,
             "those are places in the sorted list: look up in it which boxes they are.",
         ),
-        (doubles, "you kept the doubles and threw away the others: keep those of an IoU <= threshold."),
         (
+            "The doubles kept, the others thrown away",
+            doubles,
+            "you kept the doubles and threw away the others: keep those of an IoU <= threshold.",
+        ),
+        (
+            "A mask",
             lambda b, s, t: torch.isin(torch.arange(len(b)), kept(b, s, t)),
             "that is a mask of true and false: return indices, best first.",
         ),
-        (lambda b, s, t: kept(b, s, t).sort().values, "the indices are right; return them best first."),
-        (lambda b, s, t: b[kept(b, s, t)], "those are the boxes: return their indices."),
+        (
+            "Indices sorted by number",
+            lambda b, s, t: kept(b, s, t).sort().values,
+            "the indices are right; return them best first.",
+        ),
+        (
+            "The boxes themselves",
+            lambda b, s, t: b[kept(b, s, t)],
+            "those are the boxes: return their indices.",
+        ),
     ]
     return Exercise(3, kept, mistakes, cases)
 
 
-def detector_labels() -> Exercise:
+def detector_labels(draw: Draw) -> Exercise:
     """Which objects to train on, and as what."""
 
     def right(ids: Any) -> Any:
@@ -189,31 +247,39 @@ def detector_labels() -> Exercise:
 
     mistakes = [
         (
+            "`ids[keep]` as it is",
             lambda ids: ((ids >= 0).nonzero()[:, 0], ids[ids >= 0]),
             "class 0 is the background: each of your classes moves up by one.",
         ),
         (
+            "`ids + 1` for all objects",
             lambda ids: (torch.arange(len(ids)), ids + 1),
             "-1 became 0, the background: objects that nobody labelled must be left out.",
         ),
         (
+            "`ids > 0`",
             lambda ids: ((ids > 0).nonzero()[:, 0], ids[ids > 0]),
             "0 is a nucleus here, not the background: keep it, as class 1.",
         ),
         (
+            "A mask instead of indices",
             lambda ids: (ids >= 0, ids[ids >= 0] + 1),
             "the labels are right; return indices, not a mask of true and false.",
         ),
         (
+            "A column `[K, 1]`",
             lambda ids: ((ids >= 0).nonzero(), ids[ids >= 0] + 1),
             "nonzero() gives a column [K, 1]: take [:, 0].",
         ),
         (
+            "The right indices, but labels of all objects",
             lambda ids: (right(ids)[0], ids + 1),
             "the indices are right; the labels must be those of the kept objects alone.",
         ),
-        (lambda ids: right(ids)[::-1], "indices first, then labels."),
+        ("Labels first", lambda ids: right(ids)[::-1], "indices first, then labels."),
     ]
-    return Exercise(
-        4, right, mistakes, [(torch.tensor([0, -1, 1, 0, 1]),), (torch.tensor([-1, 0, -1, 1]),)]
-    )
+    cases = [(torch.tensor([0, -1, 1, 0, 1]),), (torch.tensor([-1, 0, -1, 1]),)]
+    if draw.cases:
+        rng = random.Random(draw.seed(0))
+        cases += [(torch.tensor(rng.choices((-1, 0, 1), k=length)),) for length in (7, 9, 12)]
+    return Exercise(4, right, mistakes, cases)

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from course_lib.cli import app, build, notebooks
 from course_lib.cli.errors import NotebookError
+from course_lib.cli.exercises import Exercise
 
 FACTS = {"minutes_cpu": 10, "minutes_gpu": 2.5, "memory_gb": 1, "summary": "a | b", "prerequisites": []}
 REPO = "someone/lessons"
@@ -562,6 +563,79 @@ def test_a_lesson_must_have_facts_title_badges_and_bootstrap(change: Any, messag
     with pytest.raises(NotebookError) as caught:
         build.generate(nb, "01_a.ipynb", build.Project(REPO, "main"))
     assert re.search(message, caught.value.message)
+
+
+TEXT = "A Dice of <!-- dice -->0.8<!-- /dice -->, that is <!-- dice -->0.8<!-- /dice -->"
+
+
+@pytest.mark.parametrize(
+    ("marks", "wanted"), [(True, TEXT.replace("0.8", "0.6")), (False, "A Dice of 0.6, that is 0.6")]
+)
+def test_constants_are_written_into_the_text(marks: bool, wanted: str) -> None:
+    nb = lesson(new_markdown_cell(TEXT), code(f"# {TEXT}"))
+    said = notebooks.constants(nb, {"dice": 0.6}, "01_a.ipynb", marks)
+    assert [cell.source for cell in said.cells[2:]] == [wanted, f"# {TEXT}"]
+    assert said.cells[0].source == nb.cells[0].source, "the badges are no constant"
+    assert nb.cells[2].source == TEXT, "the notebook given was changed"
+    assert build.generate(nb, "01_a.ipynb", build.Project(REPO, "main"), {"dice": 0.6}).cells[2].source == (
+        TEXT.replace("0.8", "0.6")
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("A Dice of 0.8", "01_a.ipynb: no text says the constant 'dice'"),
+        (f"{TEXT} <!-- iou -->0.7<!-- /iou -->", "01_a.ipynb cell 3: the comment 'iou' marks no constant"),
+        (f"{TEXT} <!-- dice -->", "01_a.ipynb cell 3: the comment 'dice' marks no constant"),
+        (f"{TEXT} <!-- dice -->\n0.8<!-- /dice -->", "01_a.ipynb cell 3: the comment 'dice' marks no constant"),
+        ("A Dice of\n- <!-- dice -->0.8<!-- /dice -->", "01_a.ipynb cell 3: a constant begins a line"),
+    ],
+)
+def test_constants_and_their_places_must_agree(text: str, message: str) -> None:
+    with pytest.raises(NotebookError) as caught:
+        notebooks.constants(lesson(new_markdown_cell(text)), {"dice": 0.6}, "01_a.ipynb")
+    assert caught.value.message.startswith(message)
+
+
+ANSWERS = """from course_lib.cli.exercises import Exercise
+
+
+def iou(draw):
+    mistakes = [("`2 * J`", 0.8, "no: 2 * J is [not] `J * 2`.")]
+    return Exercise(1, 0.4, mistakes, constants={"dice": draw.constant(0.8, 0.6)})
+"""
+
+
+def test_answers_give_records_texts_and_the_guide(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = root / "notebooks" / "solutions" / "01_thresholds.py"
+    source.write_text(ANSWERS, encoding="utf-8")
+    save(root, "01_thresholds.ipynb", lesson(new_markdown_cell(TEXT.replace("0.8", "0.7"))))
+    guide = root / "book" / "instructors" / "01.md"
+    guide.parent.mkdir(parents=True)
+    guide.write_text(
+        "# Guide\n\n<!-- mistakes iou -->\n<!-- /mistakes iou -->\n\n- **Help:** none.\n", encoding="utf-8"
+    )
+    build.build_in(root, check=False)
+    assert "book/instructors/01.md: written" in capsys.readouterr().out
+    assert r"- `2 * J`: *no: 2 \* J is \[not\] `J * 2`.*" in guide.read_text(encoding="utf-8").splitlines()
+    solved, student = (
+        notebooks.read(root / folder / "01_thresholds.ipynb").cells[2].source
+        for folder in ("notebooks/solutions", "notebooks")
+    )
+    assert (solved, student) == (TEXT, "A Dice of 0.8, that is 0.8")
+    build.build_in(root, check=True)
+    source.write_text(ANSWERS.replace("no: ", "not so: "), encoding="utf-8")
+    with pytest.raises(NotebookError, match="out of date"):
+        build.build_in(root, check=True)
+    assert "book/instructors/01.md: not what its source gives" in capsys.readouterr().out
+
+
+def test_the_guide_has_a_region_for_each_exercise_and_no_other() -> None:
+    with pytest.raises(NotebookError, match=r"01\.md: needs <!-- mistakes iou -->"):
+        build.listed("# Guide", {"iou": Exercise(1, 1, [])}, "01.md")
+    with pytest.raises(NotebookError, match=r"01\.md: mistakes of 'iou', which is no exercise"):
+        build.listed("<!-- mistakes iou -->\n<!-- /mistakes iou -->", {}, "01.md")
 
 
 def test_title_is_a_heading_not_a_comment_in_code() -> None:

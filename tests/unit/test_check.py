@@ -1,7 +1,8 @@
 """Self-checks: open, passed, and for every known mistake its own advice."""
 
+import json
 import re
-import runpy
+from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -19,8 +20,9 @@ from torchvision import ops
 from torchvision.models.detection._utils import BoxCoder
 
 from course_lib import check
+from course_lib.cli import notebooks
 from course_lib.cli.errors import NotebookError
-from course_lib.cli.exercises import Exercise, recorded
+from course_lib.cli.exercises import Draw, Exercise, bullets, constants, read, recorded
 
 
 def normalised(x, dim=(1, 2), correction=1):
@@ -313,8 +315,17 @@ def test_wrong_answers_get_their_own_advice(checked, answer, advice):
 
 EXERCISES = dir(check)
 SOLUTIONS = Path(__file__).parents[2] / "notebooks" / "solutions"
-SOURCES = {path.stem: runpy.run_path(str(path)) for path in sorted(SOLUTIONS.glob("*.py"))}
-DEFINED = [(name, names[name]()) for names in SOURCES.values() for name in EXERCISES if name in names]
+SOURCES = {path.stem: read(path) for path in sorted(SOLUTIONS.glob("*.py"))}
+DEFINED = [(name, exercise) for found in SOURCES.values() for name, exercise in found.items()]
+NAMED = [(lesson, name) for lesson, found in SOURCES.items() for name in found if found[name].constants]
+SHARED = {  # exercises in which two mistakes get one advice
+    "background_at_border": "two sides only: the border has four.",
+    "iou_from_dice": "check your algebra: J (2 - D) = D.",
+    "points_or_masks": "that is the other way round: points are the faster ones.",
+    "smooth": "eps is to be shared: eps / classes for each.",
+    "padding": "that is what is left over; add what is missing to the next multiple.",
+    "mirror": "dimension 0 of the image holds its colours.",
+}
 
 
 def test_every_exercise_is_tested():
@@ -325,16 +336,88 @@ def test_every_exercise_is_tested():
 def test_every_known_mistake_gets_its_own_advice(name, exercise):
     checked = getattr(check, name)
     assert checked(exercise.right).state == "passed"
-    for wrong, advice in exercise.mistakes:
+    for _, wrong, advice in exercise.mistakes:
         assert (checked(wrong).state, checked(wrong).message) == ("wrong", advice)
+
+
+@pytest.mark.parametrize(("name", "exercise"), DEFINED, ids=[name for name, _ in DEFINED])
+def test_mistakes_have_names_of_their_own_and_share_advice_only_on_purpose(name, exercise):
+    names, advice = zip(*((what, advice) for what, _, advice in exercise.mistakes), strict=True)
+    assert len(set(names)) == len(names)
+    assert {text for text, count in Counter(advice).items() if count > 1} == {SHARED.get(name)} - {None}
+
+
+@pytest.mark.parametrize(("name", "exercise"), DEFINED, ids=[name for name, _ in DEFINED])
+def test_the_guide_shows_advice_as_it_is_printed(name, exercise):
+    shown = []
+    for token in notebooks.tokens(bullets(exercise)):
+        marks = [part.type for part in token.children or []]
+        if marks:
+            last = token.children[marks.index("em_open") :]
+            assert [part.type for part in last if part.nesting] == ["em_open", "em_close"]
+            shown.append("".join(f"`{part.content}`" if part.type == "code_inline" else part.content for part in last))
+    assert shown == [advice for _, _, advice in exercise.mistakes]
+
+
+def compare(monkeypatch, name, exercise):
+    """The check of an exercise, made to compare with this version of it."""
+    record = json.loads(json.dumps(exercise.record()))
+    monkeypatch.setattr(check, "_records", lambda: {name: record})
+    return record, getattr(check, name)
+
+
+@pytest.mark.parametrize("lesson", SOURCES)
+def test_other_cases_tell_right_from_wrong(lesson, monkeypatch):
+    rights = [(checked.args[0], answer) for checked, answer in RIGHT]
+    public = {name: exercise.record() for name, exercise in SOURCES[lesson].items() if exercise.cases}
+    seen = {name: [json.dumps(record["cases"])] for name, record in public.items()}
+    for number in range(1, 11):
+        drawn = read(SOLUTIONS / f"{lesson}.py", Draw(cases=number))
+        for name in seen:
+            record, checked = compare(monkeypatch, name, drawn[name])
+            assert json.dumps(record["cases"]) not in seen[name], "drawn before"
+            seen[name].append(json.dumps(record["cases"]))
+            answers = [drawn[name].right, *(answer for other, answer in rights if other == name)]
+            assert [checked(answer).message for answer in answers if checked(answer).state != "passed"] == []
+            assert [what for what, wrong, _ in drawn[name].mistakes if checked(wrong).state != "wrong"] == []
+
+
+@pytest.mark.parametrize("variant", range(1, 7))
+@pytest.mark.parametrize(("lesson", "name"), NAMED)
+def test_a_variant_has_numbers_and_advice_of_its_own(lesson, name, variant, monkeypatch):
+    own, other = SOURCES[lesson][name], read(SOLUTIONS / f"{lesson}.py", Draw(variant))[name]
+    assert own.constants.keys() == other.constants.keys()
+    assert [place for place in own.constants if own.constants[place] == other.constants[place]] == []
+    _, checked = compare(monkeypatch, name, other)
+    assert checked(other.right).state == "passed"
+    assert checked(own.right).state == "wrong"
+    for _, wrong, advice in other.mistakes:
+        assert (checked(wrong).state, checked(wrong).message) == ("wrong", advice)
+
+
+def test_students_of_a_variant_read_its_numbers():
+    path = SOLUTIONS / "02_pixel_classifiers.ipynb"
+    values = constants(read(path.with_suffix(".py"), Draw(variant=2)), path.name)
+    nb = notebooks.constants(notebooks.derive(notebooks.read(path)), values, path.name, marks=False)
+    (text,) = [cell.source for cell in nb.cells if "Exercise 4" in cell.source]
+    assert "takes 180 seconds, and points take 17 seconds" in text
+    assert "that 50 full masks" in text
+    assert "<!--" not in text
+
+
+def test_two_exercises_share_no_place():
+    one = Exercise(1, 1, [], constants={"a": 1, "b": 2})
+    assert constants({"one": one, "two": Exercise(2, 1, [], constants={"c": 3})}, "01") == {"a": 1, "b": 2, "c": 3}
+    with pytest.raises(NotebookError, match="01: two exercises have a constant b"):
+        constants({"one": one, "two": Exercise(2, 1, [], constants={"b": 2})}, "01")
 
 
 @pytest.mark.parametrize("lesson", SOURCES)
 def test_a_lesson_checks_its_own_exercises_in_their_order(lesson):
     cells = nbformat.read(SOLUTIONS / f"{lesson}.ipynb", 4).cells
     called = re.findall(r"(?m)^check\.(\w+)\(", "\n".join(cell.source for cell in cells if cell.cell_type == "code"))
-    assert called == [name for name, exercise in SOURCES[lesson].items() if name in EXERCISES]
-    assert [SOURCES[lesson][name]().number for name in called] == [*range(1, len(called) + 1)]
+    assert called == [*SOURCES[lesson]]
+    assert [exercise.number for exercise in SOURCES[lesson].values()] == [*range(1, len(called) + 1)]
 
 
 def test_an_unknown_exercise_names_the_known_ones():
@@ -364,8 +447,8 @@ def test_functions_left_open_fail_or_return_nothing(name):
 
 
 def test_a_pair_of_arrays_is_compared_part_by_part(monkeypatch):
-    record = Exercise(1, lambda x: (x, x.sum(0)), [(lambda x: (x, x), "sum the second")], [(torch.eye(3),)]).record()
-    monkeypatch.setattr(check, "_records", lambda: {"pair": record})
+    mistake = ("no sum", lambda x: (x, x), "sum the second")
+    compare(monkeypatch, "pair", Exercise(1, lambda x: (x, x.sum(0)), [mistake], [(torch.eye(3),)]))
     assert check.pair(lambda x: (x, x.sum(0))).state == "passed"
     assert check.pair(lambda x: (x, x)).message == "sum the second"
     assert check.pair(lambda x: x).message == "case 1: not the arrays that were expected."
@@ -382,8 +465,8 @@ def test_an_answer_cannot_spoil_the_cases():
 ONE = """from course_lib.cli.exercises import Exercise
 
 
-def third():
-    return Exercise(1, lambda x: x / 3, [(lambda x: x * 3, "divide")], [(1.0,)])
+def third(draw):
+    return Exercise(1, lambda x: x / 3, [("times", lambda x: x * 3, "divide")], [(1.0,)])
 """
 
 
