@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from course_lib.cli import notebooks
+from course_lib.cli import notebooks, slides
 from course_lib.cli.errors import NotebookError
 
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ LIMITS = {  # in a lesson, measured on its solution notebook
     "code cells in a row": Limit(0, 2, "put a sentence between them"),
     "exercises": Limit(3, 5, "each has a heading that begins with Exercise"),
     "words in summary": Limit(1, 100, "close with a short section `## Summary`"),
+    "slides": Limit(10, 30, "mark cells as slides or subslides (`slideshow`), for `course slides`"),
     "lines of set-up": Limit(0, 12, "bootstrap, parameters and start() cells are short"),
-    "KB": Limit(0, 60, "leave pictures and long data out of the notebook"),
+    "KB": Limit(0, 66, "leave pictures and long data out of the notebook"),
 }
 PARAMETERS = {"PROFILE", "DATA", "DEVICE", "SEED"}
 SETUP_TAGS = {"bootstrap", "parameters"}
@@ -199,6 +200,8 @@ def code_faults(node: "NotebookNode", tree: ast.Module) -> Iterator[str]:
         yield 'tag nbval-ignore-output without a reason: put "reason": "..." into the cell\'s metadata'
     if node.get("outputs") and notebooks.CHECKED not in tags:
         yield "stored output: run `course build`"
+    if slides.slide_type(node) not in ("", "skip") and notebooks.BEGIN in node.source:
+        yield "a solution marked as a slide: it is not shown there"
     if "# NBVAL_" in node.source:
         yield "a comment switches nbval: use a tag"
     if any(line.lstrip().startswith(SHELL) for line in node.source.split("\n")):
@@ -283,6 +286,7 @@ def inspect(nb: "NotebookNode", size: int, name: str) -> tuple[dict[str, float],
         "code cells in a row": run,
         "exercises": exercise_count,
         "words in summary": summary_words(cells),
+        "slides": sum(slides.slide_type(cell) in slides.BEGINS for cell in nb.cells),
         "lines of set-up": max([cell.lines for cell in code if cell.is_setup], default=0),
         "KB": round(size / 1024, 1),
     }

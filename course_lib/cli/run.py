@@ -98,6 +98,13 @@ def settings(profile: str, data: str, device: str) -> dict[str, str]:
     return {"PROFILE": setting("profile", profile), "DATA": setting("data", data), "DEVICE": setting("device", device)}
 
 
+def finish(sources: list[Path], profile: str, data: str, device: str) -> None:
+    """Run those of these lessons that did not run with these settings since they changed. Errors: as `run`."""
+    asked = settings(profile, data, device)
+    if stale := [source.stem for source in sources if not fresh(source, asked)]:
+        run(stale, profile=profile, data=data, device=device)
+
+
 def fresh(source: Path, asked: dict[str, str]) -> bool:
     """Whether build/run holds this lesson, finished with these settings, and nothing that it depends on has changed.
 
@@ -108,10 +115,10 @@ def fresh(source: Path, asked: dict[str, str]) -> bool:
         stamp = notebooks.read(target).metadata.get(STAMP, {}) if target.is_file() else {}
     except NotebookError:  # a run was killed while it wrote
         return False
-    return asked["DATA"] != "auto" and stamp.get("asked") == asked and stamp.get("inputs") == _inputs(source)
+    return asked["DATA"] != "auto" and stamp.get("asked") == asked and stamp.get("inputs") == fingerprint(source)
 
 
-def _inputs(source: Path) -> str:
+def fingerprint(source: Path) -> str:
     """A checksum of the lesson, the package without its command line, the cards of the weights, and versions."""
     root = notebooks.checkout()
     parts = [file for file in (root / "course_lib").rglob("*") if file.suffix in (".py", ".toml", ".json")]
@@ -163,7 +170,7 @@ def _run_one(source: Path, parameters: dict[str, str]) -> Run:
 
     target = paths.build_dir() / "run" / source.name
     target.parent.mkdir(parents=True, exist_ok=True)
-    failure, inputs = "", _inputs(source)
+    failure, inputs = "", fingerprint(source)
     started = time.perf_counter()
     with _PeakMemory() as memory:
         try:

@@ -37,7 +37,8 @@ def lesson() -> Any:
         code('lesson = start("01", profile=PROFILE)'),
     ]
     for number in range(20):
-        cells += [new_markdown_cell(f"## Step {number}\n\n{words(60)}"), code(STEP)]
+        marked = {"slideshow": {"slide_type": "slide"}}
+        cells += [new_markdown_cell(f"## Step {number}\n\n{words(60)}", metadata=marked), code(STEP)]
     cells.append(new_markdown_cell("## Summary\n\nShort."))
     cells.append(new_markdown_cell("## Exercises"))
     for number in (1, 2, 3):
@@ -64,6 +65,7 @@ def test_a_lesson_that_keeps_every_rule_has_no_finding() -> None:
         "code cells in a row": 2,
         "exercises": 3,
         "words in summary": 1,
+        "slides": 20,
         "lines of set-up": 12,
         "KB": 20.0,
     }
@@ -169,6 +171,14 @@ BROKEN: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a path in Markdown": (replace(5, "## A\n\n[a](file:///x)"), "5: absolute path file:///x"),
     "a path in an output": (path_in_output, "6: absolute path /home/me/data"),
     "an output": (stored_output, "6: stored output: run `course build`"),
+    "a solution on a slide": (
+        lambda nb: nb.cells[47].metadata.update(slideshow={"slide_type": "subslide"}),
+        "48: a solution marked as a slide",
+    ),
+    "too few slides": (
+        lambda nb: [cell.metadata.pop("slideshow", None) for cell in nb.cells[5:]],
+        "0: 1 slides; 10-30: mark cells as slides",
+    ),
     "a raw cell": (raw_cell, "5: a raw cell: it shows nowhere"),
 }
 
@@ -183,7 +193,7 @@ def test_a_broken_rule_is_found(name: str) -> None:
 
 
 def test_a_large_file_is_found() -> None:
-    assert findings(lesson(), 61 * 1024) == ["0: 61 KB; at most 60: leave pictures and long data out of the notebook"]
+    assert findings(lesson(), 67 * 1024) == ["0: 67 KB; at most 66: leave pictures and long data out of the notebook"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,450 @@
+"""`course grade`: a folder of submissions, each run in a sandbox, its answers judged outside of it."""
+
+import csv
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from course_lib import paths
+from course_lib.check import Failed, judge
+from course_lib.cli import notebooks, run, sandbox
+from course_lib.cli.errors import NotebookError
+from course_lib.cli.exercises import Draw, read
+from course_lib.errors import box
+
+LARGEST = 20 << 20  # bytes of a notebook
+ENDED = {  # why a run was ended, as students read it
+    "seconds": "It was ended {cell} after {seconds} seconds of computing, or a long wait. Does a loop never end?",
+    "memory": "It was ended {cell}: it held more than {memory:g} GB of memory.",
+    "processes": f"It was ended {{cell}}: it started more than {sandbox.PROCESSES} processes.",
+    "talk": "It was ended {cell}: it wrote without end.",
+    "lost": "It could not be run: the worker that ran it stopped, again and again.",
+    "": "It ended itself {cell}, by os._exit, exit() or a crash, before the notebook was at its end.",
+}
+ADVICE = {  # what an error in a sandbox may mean
+    r"Errno (1|13|30)\b": " A submission may write only into its own folder.",
+    "Memory|can't allocate": " A submission may hold {memory:g} GB of memory.",
+    "resolution|unreachable|Connection": " A submission has no network.",
+}
+Seconds = Annotated[int, typer.Option(min=10, help="Of computing, after which a submission is ended.")]
+
+
+@dataclass
+class Lesson:
+    """A lesson as it is graded: its exercises, and what right and wrong answers give on the cases drawn for grading."""
+
+    source: Path  # the solved notebook
+    draw: Draw
+
+    @property
+    def name(self) -> str:
+        return self.source.stem
+
+    @cached_property
+    def notebook(self) -> Any:
+        return notebooks.read(self.source)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return run.fingerprint(self.source)
+
+    @cached_property
+    def asked(self) -> list[notebooks.Asked]:
+        return notebooks.asked(self.notebook, self.source.name)
+
+    @cached_property
+    def records(self) -> dict[str, dict[str, Any]]:
+        found = read(self.source.with_suffix(".py"), self.draw)
+        return {name: json.loads(json.dumps(exercise.record())) for name, exercise in found.items()}
+
+
+@dataclass
+class Mark:
+    """What an exercise earned, and why."""
+
+    name: str
+    number: int
+    state: str  # "passed", "open", "wrong" or "missing"
+    reason: str
+
+    @property
+    def points(self) -> int:
+        return int(self.state == "passed")
+
+
+@dataclass
+class Submission:
+    """A notebook that was handed in, and its marks."""
+
+    student: str
+    file: Path
+    lesson: Lesson | None = None
+    cells: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def points(self) -> int:
+        return sum(mark.points for mark in self.marks)
+
+    @cached_property
+    def task(self) -> dict[str, Any]:
+        """What the sandbox gets."""
+        assert self.lesson
+        records = self.lesson.records
+        exercises = [{"name": a.name, "answer": a.answer, "cases": records[a.name]["cases"]} for a in self.lesson.asked]
+        places = [index for index, cell in enumerate(self.cells) if cell["parameters"]]
+        settings = {"PROFILE": "smoke", "DATA": "synthetic", "DEVICE": "cpu", "SEED": self.lesson.draw.variant}
+        cells = [{"source": cell["source"], "id": cell["id"]} for cell in self.cells]
+        return {
+            "cells": cells,
+            "exercises": exercises,
+            "settings": settings,
+            "parameters": places[0] if places else None,
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """The same for two submissions, or two runs of one, that must come to the same."""
+        assert self.lesson
+        return hashlib.sha256(json.dumps([self.task, self.lesson.fingerprint]).encode()).hexdigest()
+
+
+def grade(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Notebooks, best one folder a student.")],
+    to: Annotated[Path | None, typer.Option(metavar="DIR", help="For the report; build/grades by default.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="That of `course release`; 0 for the course's own notebooks.")] = 0,
+    seconds: Seconds = 300,
+    memory: Annotated[float, typer.Option(min=0.5, help="GB that a submission may hold.")] = 2.0,
+    jobs: Annotated[int | None, typer.Option(min=1, help="At the same time; as many as fit by default.")] = None,
+    engine: Annotated[str, typer.Option(help="local, or dask for several machines.")] = "local",
+    scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Such as tcp://10.0.0.1:8786.")] = None,
+) -> None:
+    """Run submissions in isolation, in the profile smoke on drawn data, and mark their exercises: grades.csv and .html.
+
+    Run again after an interruption, it goes on where it was.
+    """
+    if engine not in ("local", "dask") or (engine == "dask") != bool(scheduler):
+        raise NotebookError("no such engine", "--engine local, or --engine dask --scheduler ADDRESS")
+    target = (to or paths.build_dir() / "grades").absolute()
+    submissions = collect(folder, Draw(seed, 1 + seed), target)
+    limits = (seconds, int(memory * (1 << 30)))
+    pool = Dask(scheduler) if scheduler else Local(jobs or fitting(limits[1]))
+    with pool:
+        announce(len(submissions), pool.lacking(), seconds, memory, pool.workers())
+        try:
+            mark_all(submissions, pool, limits, target)
+        except KeyboardInterrupt:
+            typer.echo("What is graded is kept: the same command goes on from there.", err=True)
+            raise
+    report(submissions, target)
+    points, most = sum(s.points for s in submissions), sum(len(s.marks) for s in submissions)
+    typer.echo(f"{len(submissions)} submissions, {points} of {most} points: {target / 'grades.html'}")
+
+
+def collect(folder: Path, draw: Draw, report: Path) -> list[Submission]:
+    """The notebooks in a folder, each with its lesson and its code cells; a report inside of it is left out.
+
+    Raises:
+        NotebookError: no such folder, or no notebook in it.
+    """
+    if not folder.is_dir():
+        raise NotebookError(f"{folder} is no folder", "name the folder that holds what was handed in")
+    lessons = [Lesson(source, draw) for source in notebooks.sources(notebooks.checkout())]
+    found = [
+        _opened(path, folder, lessons)
+        for path in sorted(folder.rglob("*.ipynb"))
+        if ".ipynb_checkpoints" not in path.parts and report not in path.absolute().parents
+    ]
+    if not found:
+        raise NotebookError(f"{folder} holds no notebook", "put notebooks there, best one folder a student")
+    return found
+
+
+def _opened(path: Path, folder: Path, lessons: list[Lesson]) -> Submission:
+    parts = path.relative_to(folder).parts
+    stems = "|".join(lesson.name for lesson in lessons)
+    own = re.sub(rf"{stems}|^Copy of ", "", path.stem).strip(" _-")
+    submission = Submission(parts[0] if len(parts) > 1 else own or path.stem, path)
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise NotebookError("a link, or no file")
+        if path.stat().st_size > LARGEST:
+            raise NotebookError(f"it has more than {LARGEST >> 20} MB: clear its outputs and hand it in again")
+        nb = notebooks.read(path)
+        submission.cells = [_cell(cell) for cell in nb.cells if cell.get("cell_type") == "code"]
+    except (NotebookError, OSError, RecursionError, AttributeError) as error:
+        submission.notes.append(f"It cannot be read: {getattr(error, 'message', error)}.")
+    submission.lesson = _lesson_of(path, submission.cells, lessons)
+    if not submission.lesson:
+        submission.notes.append("It is no lesson of the course: keep the name of the notebook.")
+    return submission
+
+
+def _cell(cell: Any) -> dict[str, Any]:
+    source, meta = cell.get("source", ""), cell.get("metadata", {})
+    tags, mark = meta.get("tags", []), meta.get("nbgrader", {})
+    return {
+        "source": source if isinstance(source, str) else "",
+        "id": str(mark.get("grade_id")) if isinstance(mark, dict) else "",
+        "parameters": isinstance(tags, list) and "parameters" in tags,
+    }
+
+
+def _lesson_of(path: Path, cells: list[dict[str, Any]], lessons: list[Lesson]) -> Lesson | None:
+    """The lesson of the file's name; else the one whose exercises it has."""
+    if named := [lesson for lesson in lessons if lesson.name in path.name]:
+        return named[0]
+    checked = {name for cell in cells for name in re.findall(r"\bcheck\.(\w+)", cell["source"])}
+    counts = [len(checked & {asked.name for asked in lesson.asked}) for lesson in lessons]
+    return lessons[counts.index(max(counts))] if max(counts) else None
+
+
+def fitting(memory: int) -> int:
+    """How many submissions may run at the same time: one a core, as far as their memory is there."""
+    import psutil
+
+    return max(1, min(os.cpu_count() or 1, psutil.virtual_memory().available // memory))
+
+
+class Local:
+    """Runs on this machine, several at a time."""
+
+    def __init__(self, jobs: int) -> None:
+        self._pool, self._jobs = ThreadPoolExecutor(jobs), jobs
+
+    def __enter__(self) -> "Local":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def lacking(self) -> list[str]:
+        return sandbox.lacking()
+
+    def workers(self) -> str:
+        return f"{self._jobs} at a time"
+
+    def ended(self, tasks: dict[str, dict[str, Any]], limits: tuple[int, int]) -> Iterator[tuple[str, sandbox.Ended]]:
+        """What each of the tasks came to, as they end."""
+        futures = {self._pool.submit(sandbox.run, task, *limits): key for key, task in tasks.items()}
+        yield from ((futures[future], future.result()) for future in as_completed(futures))
+
+
+class Dask:
+    """Runs on the workers of a Dask scheduler; what a worker had begun when it stopped begins anew on another."""
+
+    def __init__(self, address: str) -> None:
+        try:
+            from distributed import Client
+        except ImportError:
+            raise NotebookError("grading with Dask needs distributed", 'pip install -e ".[grading]"') from None
+        try:
+            self._client = Client(address, timeout=20)
+        except (OSError, ValueError) as error:
+            raise NotebookError(
+                f"no Dask scheduler answers at {address}: {error}",
+                "start one, `dask scheduler`, and workers, `dask worker ADDRESS --nthreads 1`",
+            ) from None
+
+    def __enter__(self) -> "Dask":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def lacking(self) -> list[str]:
+        """What the workers' machines lack, each of them once."""
+        return sorted({lack for lacks in self._client.run(sandbox.lacking).values() for lack in lacks})
+
+    def workers(self) -> str:
+        threads = self._client.nthreads()
+        return f"{sum(threads.values())} at a time on {len(threads)} workers"
+
+    def ended(self, tasks: dict[str, dict[str, Any]], limits: tuple[int, int]) -> Iterator[tuple[str, sandbox.Ended]]:
+        """What each of the tasks came to, as they end; a task has the name of what it is, so it is there once."""
+        from distributed import as_completed
+
+        futures = [self._client.submit(sandbox.run, task, *limits, key=key) for key, task in tasks.items()]
+        for future in as_completed(futures):
+            yield future.key, future.result() if future.status == "finished" else sandbox.Ended([], "lost")
+            future.release()
+
+
+def announce(count: int, lacking: list[str], seconds: int, memory: float, workers: str) -> None:
+    """Say what begins, and first of all against what it does not protect."""
+    if lacking:
+        advice = "Grade in a container, a virtual machine or an account of its own, or install bubblewrap on Linux."
+        typer.echo(box(["Careful:", *lacking, advice]))
+    typer.echo(f"{count} submissions, {workers}; each may compute {seconds} s and hold {memory:g} GB.")
+
+
+def mark_all(submissions: list[Submission], pool: Local | Dask, limits: tuple[int, int], target: Path) -> None:
+    """Run all that have not run before, keep what they came to in `target`, and mark them."""
+    from tqdm import tqdm
+
+    waiting: dict[str, list[Submission]] = {}
+    for submission in submissions:
+        if submission.lesson:
+            waiting.setdefault(submission.key, []).append(submission)
+    known = {key: ended for key, ended in _kept(target / "answers.jsonl") if key in waiting}
+    tasks = {key: same[0].task for key, same in waiting.items() if key not in known}
+    target.mkdir(parents=True, exist_ok=True)
+    with (
+        (target / "answers.jsonl").open("a", encoding="utf-8") as answers,
+        tqdm(total=len(waiting), initial=len(known), desc="grading", unit="submission", disable=None) as bar,
+    ):
+        for key, ended in pool.ended(tasks, limits):
+            known[key] = ended
+            if not ended.limit:  # at a limit it may have been the machine's fault
+                answers.write(json.dumps([key, ended]) + "\n")
+                answers.flush()
+            bar.update()
+    for key, same in waiting.items():
+        for submission in same:
+            mark(submission, known[key], limits)
+
+
+def _kept(file: Path) -> Iterator[tuple[str, sandbox.Ended]]:
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    for line in lines:
+        try:
+            key, ended = json.loads(line)
+            yield key, sandbox.Ended(*ended)
+        except (ValueError, TypeError):  # the last line of a run that was killed
+            continue
+
+
+def mark(submission: Submission, ended: sandbox.Ended, limits: tuple[int, int]) -> None:
+    """Fill in marks and notes from what a run sent. Nothing of it is trusted: it is compared, or shown as text."""
+    assert submission.lesson
+    lesson, cells = submission.lesson, submission.cells
+    submission.seconds = ended.seconds
+    answers, reached, whole = {}, -1, False
+    errors: list[tuple[int, str]] = []
+    for event in ended.happened:
+        if isinstance(event.get("cell"), int):
+            reached = event["cell"]
+        elif isinstance(event.get("error"), int) and isinstance(event.get("text"), str):
+            errors.append((event["error"], event["text"]))
+        elif isinstance(event.get("exercise"), str):
+            answers[event["exercise"]] = event.get("answer")
+        whole = whole or event.get("end") is True
+    if not whole or ended.limit:
+        values = {"cell": _where(cells, reached, "in"), "seconds": limits[0], "memory": limits[1] / (1 << 30)}
+        submission.notes.append(ENDED[ended.limit].format(**values) + " What came before counts.")
+    for index, text in errors[:1]:
+        hint = next((advice for sign, advice in ADVICE.items() if re.search(sign, text)), "")
+        hint = hint.format(memory=limits[1] / (1 << 30))
+        more = f" So did {len(errors) - 1} more." if len(errors) > 1 else ""
+        submission.notes.append(f"{_where(cells, index, 'The').capitalize()} stopped: {_plain(text)}.{hint}{more}")
+    sources = {cell["source"].strip() for cell in cells}
+    released = any("check.use(" in source for source in sources)
+    if _seed(cells) != lesson.draw.variant and (released or lesson.draw.variant):
+        submission.notes.append(f"Its SEED is {_seed(cells)}; it was graded with --seed {lesson.draw.variant}.")
+    for asked in lesson.asked:
+        record = lesson.records[asked.name]
+        if lesson.notebook.cells[asked.check].source.strip() not in sources:
+            submission.notes.append(
+                f"The check of exercise {record['number']} is gone or was changed; its answer was tried all the same."
+            )
+        if asked.name in answers:
+            state, reason = _judged(answers[asked.name], record)
+        else:
+            state, reason = "missing", "The run ended before it came to this exercise."
+        submission.marks.append(Mark(asked.name, record["number"], state, _plain(reason)))
+
+
+def _where(cells: list[dict[str, Any]], index: int, word: str) -> str:
+    """A cell by its number among the code cells, and its first line."""
+    if not 0 <= index < len(cells):
+        return "before its first cell"
+    first = next((line for line in cells[index]["source"].splitlines() if line.strip()), "")
+    return f"{word} code cell {index + 1} (`{_plain(first.strip(), 50)}`)"
+
+
+def _plain(text: str, longest: int = 300) -> str:
+    """A text that others wrote, in one line of bounded length, without what controls a terminal."""
+    text = "".join(letter if letter.isprintable() else " " for letter in text[: 2 * longest])
+    return text if len(text) <= longest else text[:longest] + " ..."
+
+
+def _seed(cells: list[dict[str, Any]]) -> int:
+    """The seed in the parameter cell; where there is none, 0."""
+    sources = [cell["source"] for cell in cells if cell["parameters"]]
+    found = re.search(r"^SEED *= *(\d{1,9})\b", sources[0], re.MULTILINE) if sources else None
+    return int(found[1]) if found else 0
+
+
+def _judged(answer: Any, record: dict[str, Any]) -> tuple[str, str]:
+    """State and message, as `course_lib.check` would give them, of an answer that came out of a sandbox."""
+    given = _decoded(answer)
+    if isinstance(given, Failed) and given.startswith("NameError"):
+        return "missing", f"There is no answer to try: {given}."
+    if record["cases"] and isinstance(given, list) and len(given) != len(record["cases"]):
+        given = Failed("what your function returned could not be read.")
+    if record["cases"] and given is not ... and not isinstance(given, list | Failed):
+        given = Failed("what your function returned could not be read.")
+    try:
+        outcome = judge(given, **record)
+    except Exception as error:  # noqa: BLE001 - whatever was sent, it is no right answer
+        return "wrong", f"your answer cannot be compared: {type(error).__name__}."
+    return outcome.state, outcome.message.replace(", then run this cell again", "")
+
+
+def _decoded(answer: Any) -> Any:
+    import numpy as np
+
+    match answer:
+        case {"open": True}:
+            return ...
+        case {"failed": str(why)}:
+            return Failed(why)
+        case {"odd": str(shown)}:
+            return Failed(f"{shown} is no number, and no list of numbers.")
+        case {"shape": list(shape), "values": list(values)}:
+            try:
+                return np.array(values).reshape(shape)
+            except (ValueError, TypeError, OverflowError):
+                return Failed("your answer could not be read.")
+        case list():
+            return [_decoded(part) for part in answer]
+    return answer
+
+
+def report(submissions: list[Submission], target: Path) -> None:
+    """Write `grades.csv`, a row a submission, and `grades.html`, with the reasons."""
+    target.mkdir(parents=True, exist_ok=True)
+    widest = max((len(submission.marks) for submission in submissions), default=0)
+    header = ["student", "lesson", "file", "points", "of", "seconds", "notes"]
+    header += [f"{what} {number}" for number in range(1, widest + 1) for what in ("exercise", "reason")]
+    with (target / "grades.csv").open("w", encoding="utf-8-sig", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(header)
+        for s in submissions:
+            row = [s.student, s.lesson.name if s.lesson else "", str(s.file), s.points, len(s.marks), s.seconds]
+            row += [" ".join(s.notes), *(text for mark in s.marks for text in (mark.state, mark.reason))]
+            rows.writerow([_harmless(value) for value in row])
+    (target / "grades.html").write_text(_page(submissions), encoding="utf-8")
+
+
+def _harmless(value: Any) -> Any:
+    """A text that no spreadsheet takes for a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t") else value
+
+
+def _page(submissions: list[Submission]) -> str:
+    from jinja2 import Environment
+
+    template = Path(__file__).with_name("grades.html.jinja").read_text(encoding="utf-8")
+    return Environment(autoescape=True).from_string(template).render(submissions=submissions)

@@ -1,0 +1,244 @@
+"""A submission in a sandbox: what it may see, write and use, and who ends it.
+
+On Linux with bubblewrap it has no network, sees Python and the course but no home folder, no other submission and no
+solution, and writes only into a scratch folder in memory; no rights of an administrator are needed. Elsewhere only the
+limits below hold. A watcher ends it with all its processes when it takes too long, holds too much, or forks too much.
+"""
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from course_lib import paths
+
+if TYPE_CHECKING:
+    import psutil
+
+PROCESSES = 32  # of one submission, at the same time
+TASKS = 256  # processes and threads of one submission, enforced by the system where it can: against a fork bomb
+SCRATCH = 256 << 20  # bytes that a submission may write
+TALK = 32 << 20  # bytes that it may send
+PATIENCE = 4  # times the seconds of computing may pass on the clock: on a busy machine, or asleep
+GLANCE = 0.1  # seconds between two looks at it
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
+MARK = "SUBMISSION_ID"  # in the environment of all processes of a submission
+
+
+class Ended(NamedTuple):
+    """How a run of a submission went."""
+
+    happened: list[dict[str, Any]]  # what it sent, in order
+    limit: str = ""  # the limit at which it was ended: "seconds", "memory", "processes" or "talk"
+    seconds: float = 0.0
+
+
+def lacking() -> list[str]:
+    """What this platform does not offer to keep a submission in its place, a sentence each."""
+    found = []
+    if not bubblewrap():
+        why = "bubblewrap (`bwrap`) is not installed, or may not run here" if sys.platform == "linux" else sys.platform
+        found.append(
+            f"No isolation of files and network ({why}): a submission runs with your rights. It can read and change "
+            "your files, solutions and other submissions included, and use the network."
+        )
+    if sys.platform == "win32":
+        found.append("No limits enforced by the system: memory and processes are only looked at, ten times a second.")
+    elif sys.platform == "darwin":
+        found.append("macOS enforces no limit of memory: it is only looked at, ten times a second.")
+    return found
+
+
+@functools.cache
+def bubblewrap() -> str | None:
+    """The program, if it is here and can do what is asked of it."""
+    program = shutil.which("bwrap") if sys.platform == "linux" else None
+    if program:
+        command = [program, *_walls(), "--", sys.executable, "-I", "-c", "import course_lib"]
+        done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+        return None if done.returncode else program
+    return None
+
+
+def _walls() -> list[str]:
+    """Arguments of bubblewrap: Python, the package and its weights to read, a bounded scratch folder to write."""
+    package = Path(__file__).parent.parent
+    readable: Iterable[str | Path] = (*SYSTEM, sys.base_prefix, sys.prefix, package)
+    walls = ["--unshare-all", "--die-with-parent", "--new-session", "--hostname", "course", "--clearenv"]
+    if root := paths.checkout():  # the package looks for it; its solutions stay outside
+        readable = (*readable, root / "pyproject.toml", root / "data" / "weights")
+        walls += ["--dir", str(root / "notebooks")]
+    for place in readable:
+        if Path(place).is_symlink():
+            walls += ["--symlink", str(Path(place).readlink()), str(place)]
+        elif Path(place).exists():
+            walls += ["--ro-bind", str(place), str(place)]
+    walls += ["--proc", "/proc", "--dev", "/dev", "--size", str(SCRATCH), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
+    for folder in ("/tmp", "/scratch"):
+        walls += ["--size", str(SCRATCH), "--tmpfs", folder]
+    for name, value in _environment(Path("/scratch")).items():
+        walls += ["--setenv", name, value]
+    return [*walls, "--chdir", "/scratch", "--remount-ro", "/"]
+
+
+def _environment(scratch: Path) -> dict[str, str]:
+    """The variables of a submission, besides those that its system needs."""
+    here = str(scratch)
+    return {
+        "HOME": here,
+        "TMPDIR": here,
+        "PATH": "/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "MPLBACKEND": "agg",
+        "OMP_NUM_THREADS": "1",
+        "JOBLIB_MULTIPROCESSING": "0",
+        "COURSE_BUILD_DIR": str(scratch / "build"),
+        "COURSE_OFFLINE": "1",
+    }
+
+
+def run(task: dict[str, Any], seconds: int, memory: int) -> Ended:
+    """Run the cells of a task in a sandbox.
+
+    Args:
+        task: `cells`, each with `source` and `id`; `exercises`, each with `name`, `answer` and `cases`; `settings`,
+            such as the profile, and after which cell they hold, `parameters`.
+        seconds: of computing until it is ended, or `PATIENCE` times as many on the clock.
+        memory: bytes that it may hold.
+    """
+    task = task | {"limits": {"seconds": seconds, "memory": memory, "tasks": TASKS, "disk": SCRATCH}}
+    script = [sys.executable, "-I", str(Path(__file__).with_name("sandboxed.py"))]
+    mark, program = uuid.uuid4().hex, bubblewrap()
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        given.write(json.dumps(task).encode())
+        given.seek(0)
+        environment = os.environ | _environment(Path(scratch))
+        if os.name == "nt":  # its own are needed to start anything
+            environment["PATH"] = os.environ["PATH"]
+        command = script
+        if program:
+            command = [program, *_walls(), "--setenv", MARK, mark, "--", *script]
+        process = subprocess.Popen(
+            command,
+            stdin=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=scratch,
+            env=environment | {MARK: mark},
+            start_new_session=True,
+        )
+        try:
+            return _watch(process, seconds, memory)
+        finally:
+            _end(process, mark)
+
+
+def _watch(process: "subprocess.Popen[bytes]", seconds: int, memory: int) -> Ended:
+    assert process.stdout
+    talk, limit, started = _Talk(process.stdout), "", time.monotonic()
+    while process.poll() is None and not limit:
+        talk.thread.join(GLANCE)  # it ends with the process, or before
+        use = _use(process.pid, memory)
+        over = {
+            "seconds": use.seconds > seconds or time.monotonic() - started > PATIENCE * seconds,
+            "memory": use.memory > memory,
+            "processes": use.processes > PROCESSES,
+            "talk": talk.too_much,
+        }
+        limit = next((name for name, reached in over.items() if reached), "")
+        if not talk.thread.is_alive() and not limit:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(GLANCE)
+    if limit:
+        process.kill()
+    else:
+        talk.thread.join(10)  # the rest of what was sent; a process left behind may hold the other end open
+    return Ended(talk.lines(), limit, round(time.monotonic() - started, 1))
+
+
+class _Talk:
+    """What a submission sends, read as it comes, up to a limit."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self._pieces, self._size = stream, list[bytes](), 0
+        self.thread = threading.Thread(target=self._read, daemon=True)
+        self.thread.start()
+
+    @property
+    def too_much(self) -> bool:
+        return self._size > TALK
+
+    def _read(self) -> None:
+        while not self.too_much and (piece := os.read(self._stream.fileno(), 1 << 16)):
+            self._pieces.append(piece)
+            self._size += len(piece)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The lines that are whole; what is no line of ours is passed over."""
+        found = []
+        for line in b"".join(self._pieces[:]).split(b"\n")[:-1]:
+            with suppress(ValueError, RecursionError):
+                if isinstance(happened := json.loads(line), dict):
+                    found.append(happened)
+        return found
+
+
+class _Use(NamedTuple):
+    """What a submission uses: bytes, seconds of computing, and processes at this moment."""
+
+    memory: int = 0
+    seconds: float = 0.0
+    processes: int = 0
+
+
+def _use(pid: int, enough: int) -> _Use:
+    """What a process and its descendants use; of memory beyond `enough`, what they share counts once."""
+    import psutil
+
+    try:
+        me = psutil.Process(pid)
+        family = [me, *me.children(recursive=True)]
+    except psutil.Error:  # it has ended
+        return _Use()
+    held = _sum(family, lambda member: member.memory_info().rss)
+    if held > enough and sys.platform == "linux":
+        held = _sum(family, lambda member: member.memory_full_info().pss)
+    return _Use(int(held), _sum(family, lambda member: sum(member.cpu_times()[:2])), len(family))
+
+
+def _sum(family: "list[psutil.Process]", measure: "Callable[[psutil.Process], float]") -> float:
+    import psutil
+
+    total = 0.0
+    for member in family:
+        with suppress(psutil.Error):
+            total += measure(member)
+    return total
+
+
+def _end(process: "subprocess.Popen[bytes]", mark: str) -> None:
+    """End all that belongs to a submission, also what has left its family."""
+    import psutil
+
+    with suppress(psutil.Error):
+        for member in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                member.kill()
+    process.kill()
+    for other in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if other.environ().get(MARK) == mark:
+                other.kill()
+    process.wait()
+    if process.stdout:
+        process.stdout.close()
