@@ -23,12 +23,12 @@ from course_lib.errors import box
 
 LARGEST = 20 << 20  # bytes of a notebook
 ENDED = {  # why a run was ended, as students read it
-    "seconds": "It was ended {cell} after {seconds} seconds of computing, or a long wait. Does a loop never end?",
-    "memory": "It was ended {cell}: it held more than {memory:g} GB of memory.",
-    "processes": f"It was ended {{cell}}: it started more than {sandbox.PROCESSES} processes.",
-    "talk": "It was ended {cell}: it wrote without end.",
+    "seconds": "It was ended in {cell}, after {seconds} seconds of computing, or a long wait. Does a loop never end?",
+    "memory": "It was ended in {cell}: it held more than {memory:g} GB of memory.",
+    "processes": f"It was ended in {{cell}}: it started more than {sandbox.PROCESSES} processes.",
+    "talk": "It was ended in {cell}: it wrote without end.",
     "lost": "It could not be run: the worker that ran it stopped, again and again.",
-    "": "It ended itself {cell}, by os._exit, exit() or a crash, before the notebook was at its end.",
+    "": "It ended itself in {cell}, by os._exit, exit() or a crash, before the notebook was at its end.",
 }
 ADVICE = {  # what an error in a sandbox may mean
     r"Errno (1|13|30)\b": " A submission may write only into its own folder.",
@@ -175,7 +175,7 @@ def _opened(path: Path, folder: Path, lessons: list[Lesson]) -> Submission:
     parts = path.relative_to(folder).parts
     stems = "|".join(lesson.name for lesson in lessons)
     own = re.sub(rf"{stems}|^Copy of ", "", path.stem).strip(" _-")
-    submission = Submission(parts[0] if len(parts) > 1 else own or path.stem, path)
+    submission = Submission(parts[0] if len(parts) > 1 else own or path.stem, Path(*parts))
     try:
         if path.is_symlink() or not path.is_file():
             raise NotebookError("a link, or no file")
@@ -341,13 +341,13 @@ def mark(submission: Submission, ended: sandbox.Ended, limits: tuple[int, int]) 
             answers[event["exercise"]] = event.get("answer")
         whole = whole or event.get("end") is True
     if not whole or ended.limit:
-        values = {"cell": _where(cells, reached, "in"), "seconds": limits[0], "memory": limits[1] / (1 << 30)}
+        values = {"cell": _where(cells, reached), "seconds": limits[0], "memory": limits[1] / (1 << 30)}
         submission.notes.append(ENDED[ended.limit].format(**values) + " What came before counts.")
     for index, text in errors[:1]:
         hint = next((advice for sign, advice in ADVICE.items() if re.search(sign, text)), "")
         hint = hint.format(memory=limits[1] / (1 << 30))
         more = f" So did {len(errors) - 1} more." if len(errors) > 1 else ""
-        submission.notes.append(f"{_where(cells, index, 'The').capitalize()} stopped: {_plain(text)}.{hint}{more}")
+        submission.notes.append(f"C{_where(cells, index)[1:]} stopped: {_plain(text)}.{hint}{more}")
     sources = {cell["source"].strip() for cell in cells}
     released = any("check.use(" in source for source in sources)
     if _seed(cells) != lesson.draw.variant and (released or lesson.draw.variant):
@@ -365,12 +365,11 @@ def mark(submission: Submission, ended: sandbox.Ended, limits: tuple[int, int]) 
         submission.marks.append(Mark(asked.name, record["number"], state, _plain(reason)))
 
 
-def _where(cells: list[dict[str, Any]], index: int, word: str) -> str:
+def _where(cells: list[dict[str, Any]], index: int) -> str:
     """A cell by its number among the code cells, and its first line."""
-    if not 0 <= index < len(cells):
-        return "before its first cell"
-    first = next((line for line in cells[index]["source"].splitlines() if line.strip()), "")
-    return f"{word} code cell {index + 1} (`{_plain(first.strip(), 50)}`)"
+    lines = cells[index]["source"].splitlines() if 0 <= index < len(cells) else []
+    first = next((line.strip() for line in lines if line.strip()), "")
+    return f"code cell {index + 1} (`{_plain(first, 50)}`)"
 
 
 def _plain(text: str, longest: int = 300) -> str:

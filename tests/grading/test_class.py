@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import LESSONS, handed_in, needs_bubblewrap
+from submissions import LESSONS, handed_in, needs_bubblewrap
 
 from course_lib.cli import sandbox
 
@@ -66,13 +66,18 @@ HONEST_03 = {
     "as-solved": ({}, 4, ""),
     "own-ways": (RIGHT_03, 4, ""),
     "one-side": (
-        {"output_size": "def output_size(size, kernel, stride, padding):\n    return (size + padding - kernel) // stride + 1"},
+        {
+            "output_size": "def output_size(size, kernel, stride, padding):\n"
+            "    return (size + padding - kernel) // stride + 1"
+        },
         3,
         "zeros are added on both sides",
     ),
     "overflows": (
-        {"cross_entropy": "def cross_entropy(z, y):\n    return -(z.exp() / z.exp().sum(1, keepdim=True)).log()"
-         "[torch.arange(len(y)), y].mean()"},
+        {
+            "cross_entropy": "def cross_entropy(z, y):\n    return -(z.exp() / z.exp().sum(1, keepdim=True)).log()"
+            "[torch.arange(len(y)), y].mean()"
+        },
         3,
         "large ones overflow",
     ),
@@ -88,7 +93,8 @@ HOSTILE = {  # in place of the answer to exercise 3 of lesson 01; points of 5, p
     "loop": ("while True:\n    pass", 2, "after 40 seconds of computing"),
     "memory": ("hoard = []\nwhile True:\n    hoard.append(np.ones(10_000_000))", 4, "may hold 2 GB of memory"),
     "children": (
-        "import subprocess, sys\nchildren = [subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(99)'])"
+        "import subprocess, sys\nwait = [sys.executable, '-S', '-c', 'import time; time.sleep(99)']\n"
+        "children = [subprocess.Popen(wait)"
         "\n            for _ in range(100)]\nimport time\ntime.sleep(99)",
         2,
         "more than 32 processes",
@@ -166,7 +172,7 @@ def graded(tmp_path_factory):
     for student, (source, points, note) in HOSTILE.items():
         handed_in(handed / student, "01", {"iou_from_dice": source.replace("{places!r}", repr(places))})
         expected[student, "01"] = points, note
-    tampered = {name: "" for name in ("background_at_border", "iou_from_dice", "remove_small", "score_at")}
+    tampered = dict.fromkeys(("background_at_border", "iou_from_dice", "remove_small", "score_at"), "")
     handed_in(handed / "tampers", "01", {"dice": TAMPERED} | tampered, drop=("dice", "score_at"))
     expected["tampers", "01"] = 0, "The check of exercise 5 is gone or was changed"
     assert len(expected) == 30

@@ -10,8 +10,8 @@ import time
 
 import nbformat
 import pytest
-from conftest import needs_bubblewrap
 from distributed import Client
+from submissions import needs_bubblewrap
 
 from course_lib.cli import grade
 from course_lib.cli.exercises import Draw
@@ -86,7 +86,9 @@ def test_a_worker_that_is_killed_loses_nothing_and_nothing_is_graded_twice(hande
         assert pool.lacking() == []
         grade.mark_all(submissions, pool, (60, 2 << 30), tmp_path / "report")
         with Client(address) as client:
-            log = client.run_on_scheduler(lambda dask_scheduler: [tuple(line) for line in dask_scheduler.transition_log])
+            log = client.run_on_scheduler(
+                lambda dask_scheduler: [tuple(line) for line in dask_scheduler.transition_log]
+            )
     grade.report(submissions, tmp_path / "report")
     assert workers[0].poll() is not None
     assert sorted(came) == sorted({submission.key for submission in submissions})

@@ -1,4 +1,4 @@
-"""nbgrader's round trip with the solved notebooks as its source: the solution has full marks, what is untouched none."""
+"""nbgrader's round trip from the solved notebooks: the solution has full marks, what is untouched none."""
 
 import csv
 import os
