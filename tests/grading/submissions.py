@@ -16,17 +16,22 @@ needs_bubblewrap = pytest.mark.skipif(
 )
 
 
-def handed_in(folder, lesson, changes=None, *, solved=True, drop=(), name=None):
-    """Write a lesson as a student hands it in.
+def handed_in(folder, notebook, changes=None, *, solved=True, drop=(), name=None):
+    """Write a notebook as a student hands it in.
 
-    `changes`: exercise -> new source of its solution's cell; `drop`: exercises whose check's cell is deleted.
+    `notebook`: the student's, as a class gets it; `changes`: exercise -> what its cell holds; `solved`: whether the
+    other exercises are; `drop`: exercises whose check's cell is deleted.
     """
-    path = LESSONS[lesson] if solved else ROOT / "notebooks" / LESSONS[lesson].name
-    nb = copy.deepcopy(nbformat.read(path, 4))
-    cells = {cell.metadata["nbgrader"]["grade_id"]: cell for cell in nb.cells if "nbgrader" in cell.metadata}
-    for exercise, source in (changes or {}).items():
+    nb = copy.deepcopy(nbformat.read(notebook, 4))
+    cells = marked(nb)
+    answers = {mark: cell.source for mark, cell in marked(nbformat.read(LESSONS[notebook.name[:2]], 4)).items()}
+    for exercise, source in ((answers if solved else {}) | (changes or {})).items():
         cells[exercise].source = source
     nb.cells = [cell for cell in nb.cells if cell not in [cells[f"check-{exercise}"] for exercise in drop]]
     folder.mkdir(parents=True, exist_ok=True)
-    nbformat.write(nb, folder / (name or path.name))
-    return folder / (name or path.name)
+    nbformat.write(nb, folder / (name or notebook.name))
+
+
+def marked(nb):
+    """The cells of exercises and of their checks, by nbgrader's name for them."""
+    return {cell.metadata["nbgrader"]["grade_id"]: cell for cell in nb.cells if "nbgrader" in cell.metadata}
