@@ -71,13 +71,12 @@ class Lesson:
             raise InputError(f"unknown metrics: {', '.join(sorted(unknown))}", f"known: {', '.join(METRICS)}")
         if outside := {k: v for k, v in metrics.items() if not 0 <= v <= 1}:
             raise InputError(f"metrics outside 0 to 1: {outside}", "give fractions, not per cent, and no NaN")
-        result: dict[str, Any] = {"lesson": self.number, "method": method, "dataset": dataset.name}
-        result |= {"data": dataset.source, "split": dataset.split, "profile": self.profile}
-        result |= {"device": self.device.type, "seed": self.seed, "seconds": round(seconds, 4)}
-        result |= {"train_seconds": round(train_seconds, 2), "peak_mb": peak_memory_mb(), "parameters": parameters}
-        result["metrics"] = {name: round(float(value), 4) for name, value in metrics.items()}
-        same = ("lesson", "method", "dataset", "data", "split", "profile", "device", "seed")
-        update_scoreboard(lambda old: any(old[key] != result[key] for key in same), result)
+        kind: dict[str, Any] = {"lesson": self.number, "method": method, "dataset": dataset.name, "seed": self.seed}
+        kind |= {"data": dataset.source, "split": dataset.split, "profile": self.profile, "device": self.device.type}
+        costs = {"seconds": round(seconds, 4), "train_seconds": round(train_seconds, 2), "peak_mb": peak_memory_mb()}
+        scores = {name: round(float(value), 4) for name, value in metrics.items()}
+        result = {**kind, **costs, "parameters": parameters, "metrics": scores}
+        update_scoreboard(lambda old: not kind.items() <= old.items(), result)
         return result
 
 
@@ -118,8 +117,7 @@ def start(
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     present = [name for name, here in there.items() if here]  # the one to prefer first
     if wanted not in ("auto", *present):
-        hint = f"choose auto, or one of {', '.join(present)}"
-        raise SettingsError(f"device = {wanted!r} is not present on this machine", hint)
+        raise SettingsError(f"device = {wanted!r} is not present here", f"choose auto, or one of {', '.join(present)}")
     place = torch.device(present[0] if wanted == "auto" else wanted)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - libraries that we call still draw from the global generator

@@ -37,13 +37,9 @@ def scoreboard_file() -> Path:
 
 
 def mirror_dirs() -> list[Path]:
-    """The read-only mirrors named by `COURSE_DATA_DIR`, separated as `PATH` is.
-
-    A relative folder is looked for from the working directory, then from the checkout: a kernel that JupyterLab starts
-    works in the notebook's folder, not where the variable was set.
-    """
+    """The read-only mirrors of `COURSE_DATA_DIR`, separated as `PATH` is; relative ones: from here, or the checkout."""
     named = [Path(part).expanduser() for part in os.environ.get("COURSE_DATA_DIR", "").split(os.pathsep) if part]
-    root = checkout() or Path()
+    root = checkout() or Path()  # a kernel works in the notebook's folder, not where the variable was set
     return [path.absolute() if path.exists() or path.is_absolute() else (root / path).resolve() for path in named]
 
 

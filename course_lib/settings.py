@@ -12,7 +12,8 @@ CHOICES = {  # the default first
     "device": ("auto", "cpu", "cuda", "mps"),
 }
 
-VARIABLES = [f"COURSE_{key.upper()}" for key in (*CHOICES, "seed", "data_dir", "offline", "build_dir", "debug", "slow")]
+OTHERS = ("seed", "data_dir", "data_url", "offline", "build_dir", "debug", "slow")
+VARIABLES = [f"COURSE_{key.upper()}" for key in (*CHOICES, *OTHERS)]
 
 
 def check_environment() -> None:

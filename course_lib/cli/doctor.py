@@ -139,12 +139,32 @@ def cache() -> Iterator[Check]:
 
 
 def mirrors() -> Iterator[Check]:
-    """The folders named by COURSE_DATA_DIR exist."""
+    """The folders named by COURSE_DATA_DIR exist, and the server named by COURSE_DATA_URL answers."""
     for folder in paths.mirror_dirs():
         mend = f"correct COURSE_DATA_DIR (folders separated by {os.pathsep!r}), or unset it"
         yield Check(folder.is_dir(), f"data mirror {folder}{'' if folder.is_dir() else ' does not exist'}", mend)
     if not paths.mirror_dirs():
         yield Check(None, "no data mirror (COURSE_DATA_DIR): data are downloaded, or drawn")
+    yield from data_server()
+
+
+def data_server() -> Iterator[Check]:
+    """Whether the class's server answers; whatever it says, since it may have a part of the sets."""
+    from course_lib.data import store
+
+    url = os.environ.get("COURSE_DATA_URL")
+    if not url or paths.offline():
+        return
+    import requests
+
+    try:
+        requests.head(store.addresses(store.source("nuclei"))[0], timeout=5, proxies={"no_proxy": "*"})
+    except SettingsError as error:
+        yield Check(False, error.message, error.hint)
+    except requests.RequestException:
+        yield Check(False, f"data server {url} does not answer", "ask whoever runs it, or unset COURSE_DATA_URL")
+    else:
+        yield Check(True, f"data server {url}")
 
 
 def settings() -> Iterator[Check]:

@@ -1,6 +1,7 @@
 """Find a data set, or draw a stand-in, and read it: `load` is the one way in; `readers` describes its samples."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,16 +50,14 @@ def load(
         if path is None:
             raise InputError('load("folder") needs a path', 'call load("folder", path="my_pictures")')
         own = readers.image_folder(Path(path).expanduser().absolute(), split, task, classes or readers.CELL_CLASSES)
-        own.size = size
-        return own.spread(count)
+        return replace(own, size=size).spread(count)
     if name in STAND_INS and mode != "synthetic":
         try:
             folder = store.folder(name)
         except DataError as error:
             if mode == "real":
                 raise
-            how = f"course data fetch {name}   (or set COURSE_DATA_DIR to a folder that has it)"
-            how = store.source(name).by_hand or how
+            how = store.source(name).by_hand or f"course data fetch {name}   (or name a folder in COURSE_DATA_DIR)"
             here = f"The data set {name!r} is not here, so this run uses its drawn stand-in ({STAND_INS[name]})."
             simpler = "Drawn pictures are simpler than real ones: the lesson works the same, its numbers differ."
             print(box([here, simpler, f"To get the real set: {how}", "Why not:", *error.message.splitlines()]))
@@ -66,7 +65,5 @@ def load(
             if name == "cifar10":
                 return readers.cifar10(folder, split, paths.cache_dir() / f"{folder.name}-tensors").spread(count)
             more = [paths.cache_dir() / f"{folder.name}-labels"] if name == "nuclei" else []
-            found = getattr(readers, name)(folder, split, task, *more)
-            found.size = size
-            return found.spread(count)
+            return replace(getattr(readers, name)(folder, split, task, *more), size=size).spread(count)
     return readers.drawn(STAND_INS.get(name, name), split, task, name, count, size or readers.SIZE, seed)

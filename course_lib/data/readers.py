@@ -150,36 +150,26 @@ def _parts(split: str, *more: str) -> tuple[str, ...]:
 
 
 def choose(names: Sequence[str], split: str) -> list[str]:
-    """The sorted `names` that belong to `split`; a fifth, by their SHA-256, validates. InputError: unknown split.
-
-    Decided by the name alone, so a subset of a data set never trains on what the whole set validates on.
-    """
-    parts = _parts(split)
+    """The sorted `names` that belong to `split`; a fifth, by their SHA-256, validates. InputError: unknown split."""
+    parts = _parts(split)  # by the name alone: a subset never trains on what the whole set validates on
     digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in sorted(names)}
     return [name for name, digest in digests.items() if ("train" if int(digest, 16) % 5 else "val") in parts]
 
 
-def nuclei(folder: Path, split: str, task: str, labels_cache: Path | None = None) -> SegmentationDataset:
-    """Nuclei of the 2018 Data Science Bowl (BBBC038v1): `<id>/images/<id>.png`, `<id>/masks/*.png`.
-
-    A picture's masks, one file a nucleus, are merged once into one 16-bit label PNG in `labels_cache`.
-    """
+def nuclei(folder: Path, split: str, task: str, cache: Path) -> SegmentationDataset:
+    """Nuclei of the 2018 Data Science Bowl (BBBC038v1): `<id>/images/<id>.png`, `<id>/masks/*.png`, one a nucleus."""
     ids = [path.name for path in folder.iterdir() if (path / "images").is_dir()]
     if not ids:
-        hint = "unpack stage1_train.zip there, or run: course data fetch nuclei"
-        raise DataError(f"no folders <id>/images in {folder}", hint)
+        raise DataError(f"no folders <id>/images in {folder}", "fetch it: course data fetch nuclei")
 
     def read(name: str) -> Scene:
-        image = read_image(folder / name / "images" / f"{name}.png")
-        merged = labels_cache / f"{name}.png" if labels_cache else None
-        if merged and merged.is_file():
-            labels = read_labels(merged, image.shape[:2])
-        else:
-            labels = np.zeros(image.shape[:2], np.uint16)
+        image, merged = read_image(folder / name / "images" / f"{name}.png"), cache / f"{name}.png"
+        if not merged.is_file():  # reading many files is slow: they are merged once, into one 16-bit label PNG
+            joined = np.zeros(image.shape[:2], np.uint16)
             for number, file in enumerate(sorted((folder / name / "masks").glob("*.png")), start=1):
-                labels[read_labels(file, labels.shape) > 0] = number
-            if merged:
-                paths.write_atomically(merged, Image.fromarray(labels).save)
+                joined[read_labels(file, joined.shape) > 0] = number
+            paths.write_atomically(merged, Image.fromarray(joined).save)
+        labels = read_labels(merged, image.shape[:2])
         return Scene(image, (labels > 0).astype(np.uint8), labels)
 
     return SegmentationDataset("nuclei", "real", split, CELL_CLASSES, tuple(choose(ids, split)), read, task)
@@ -233,8 +223,7 @@ def image_folder(folder: Path, split: str, task: str, classes: Sequence[str] = C
     files: dict[str, tuple[Path, ...]] = {}
     for root in roots:
         if not (root / "images").is_dir() or not (root / "masks").is_dir():
-            hint = "put pictures into images/, masks of the same name into masks/"
-            raise DataError(f"{root} has no folders images and masks", hint)
+            raise DataError(f"{root} has no folders images and masks", "put pictures and masks of the same names there")
         for path in (root / "images").glob("[!.]*"):
             if path.suffix.lower() in PICTURES:
                 mask, instances = (root / kind / f"{path.stem}.png" for kind in ("masks", "instances"))
@@ -278,16 +267,14 @@ def voc(folder: Path, split: str, task: str) -> SegmentationDataset:
 
 
 def cityscapes(folder: Path, split: str, task: str) -> SegmentationDataset:
-    """Cityscapes (Cordts et al., 2016), as torchvision reads it: `leftImg8bit` beside `gtFine`, both unpacked.
-
-    Its 34 labels become the benchmark's 19 classes; others, such as parked trailers, are void. Test labels are secret.
-    """
+    """Cityscapes (Cordts et al., 2016), as torchvision reads it: `leftImg8bit` beside `gtFine`, both unpacked."""
     try:
         sets = [torchvision.datasets.Cityscapes(folder, part, target_type="semantic") for part in _parts(split)]
     except (RuntimeError, OSError) as error:
         hint = "unpack leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip into one folder"
         raise DataError(f"{folder} holds no Cityscapes: {error}", hint) from error
     pairs = {Path(i).stem: (Path(i), Path(m)) for s in sets for i, (m,) in zip(s.images, s.targets, strict=True)}
+    # 34 labels become the benchmark's 19 classes; others, such as parked trailers, are void; those of tests are secret
     evaluated = [label for label in sets[0].classes if 0 <= label.train_id < IGNORE]
     ids = dict.fromkeys(range(34), IGNORE) | {label.id: label.train_id for label in evaluated}
     return _labelled(pairs, ids, "cityscapes", split, task, [label.name for label in evaluated])

@@ -1,7 +1,7 @@
 """The data sets of `sources.toml`: find an archive, or download it; check it; unpack it.
 
-The order: a mirror named by `COURSE_DATA_DIR`, the cache, the publisher's URLs. Nothing gets its final name before it
-is whole and checked. A lock per data set lets several processes ask at once.
+The order: a mirror named by `COURSE_DATA_DIR`, the cache, a class's server named by `COURSE_DATA_URL`, the publisher's
+URLs. Nothing gets its final name before it is whole and checked. A lock per data set lets processes ask at once.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from course_lib import paths
-from course_lib.errors import DataError
+from course_lib.errors import DataError, SettingsError
 
 TRIES, BACKOFF = 3, 1.0  # for each URL; seconds before its second try, doubled before each further one
 TIMEOUT = (10.0, 30.0)  # seconds to connect, and between two pieces of an answer
@@ -128,16 +128,15 @@ def folder(name: str, offline: bool | None = None) -> Path:
         return ready
     known, archive = source(name), fetch(name, offline=offline)
     target = paths.cache_dir() / f"{name}-{checked(known, archive)[0][:8]}"
-    if target.is_dir():
-        return target
-    with _writing(known, target.parent) as fresh:
-        if not target.is_dir():  # another process may have been faster
-            fresh.mkdir()
-            try:
-                extract(archive, fresh)
-            except _Failure as failure:
-                raise DataError(f"{archive} cannot be unpacked: {failure}", _replace(known, archive)) from None
-            fresh.replace(target)
+    if not target.is_dir():
+        with _writing(known, target.parent) as fresh:
+            if not target.is_dir():  # another process may have been faster
+                fresh.mkdir()
+                try:
+                    extract(archive, fresh)
+                except _Failure as failure:
+                    raise DataError(f"{archive} cannot be unpacked: {failure}", _replace(known, archive)) from None
+                fresh.replace(target)
     return target
 
 
@@ -190,12 +189,20 @@ def checked(known: Source, file: Path, afresh: bool = False) -> tuple[str, str]:
     return records[key][2], whose or "recorded now, at first use"
 
 
+def addresses(known: Source) -> list[str]:
+    """Where to ask: the class's server first, at the path of the publisher's first URL. SettingsError: no address."""
+    server = os.environ.get("COURSE_DATA_URL", "").rstrip("/")
+    if server and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", server):
+        raise SettingsError(f"COURSE_DATA_URL = {server!r} is no address", "choose one such as http://teacher:8765")
+    return [f"{server}/{url.split('/', 3)[3]}" for url in known.urls[:1] if server] + list(known.urls)
+
+
 def _download(known: Source, where: Path) -> Path:
     """Ask one URL after the other; the pieces gather in `ARCHIVE.part`, which a later call or another URL continues."""
     # not with pooch, which begins a broken download anew, knows one URL per file and takes no lock
     part, failures, interrupted = where / f"{known.archive}.part", "", -inf
-    speeds = dict.fromkeys(known.urls, inf)  # bytes per second: an untried URL may be as fast as any
-    tries = dict.fromkeys(known.urls, 0.0)
+    speeds = dict.fromkeys(addresses(known), inf)  # bytes per second: an untried URL may be as fast as any
+    tries = dict.fromkeys(speeds, 0.0)
     claims = {"as published": known.checksum, f"as recorded in {where / SUMS}": _sums(where).get(known.archive)}
     while speeds:
         url, resumed = max(speeds, key=speeds.__getitem__), None  # the first of equals
@@ -233,8 +240,9 @@ def _receive(known: Source, url: str, part: Path, speeds: dict[str, float]) -> b
 
     have = part.stat().st_size if part.is_file() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    proxies = {} if url in known.urls else {"no_proxy": "*"}  # a class's server is near, whatever the environment says
     try:
-        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT, proxies=proxies) as answer:
             code, ranges = answer.status_code, answer.headers.get("Content-Range", "")
             if code == 416 and ranges == f"bytes */{have}":
                 return True  # it was whole already
@@ -256,7 +264,7 @@ def _receive(known: Source, url: str, part: Path, speeds: dict[str, float]) -> b
                     got += len(chunk)
                     seconds = time.monotonic() - start
                     to_go = (left - got) * seconds / got
-                    if speeds[url] == inf and seconds > SLOW_AFTER and to_go > SLOW_LEFT:
+                    if url in known.urls and speeds[url] == inf and seconds > SLOW_AFTER and to_go > SLOW_LEFT:
                         speeds[url] = got / seconds
                         slow = f"slow, {speeds[url] / 1e3:.3g} kB/s, {to_go / 60:.0f} minutes to go ({ADVICE})"
                         if speeds[url] < max(speeds.values()):
@@ -300,10 +308,8 @@ def extract(archive: Path, into: Path | None) -> None:
                 if parts[0] == "" or ".." in parts or ":" in name or "\0" in name:  # on any system
                     raise _Failure(f"it holds {name!r}, a name that leads out of its folder")
                 left -= abs(size)  # no stream gives more than its header says; that of a damaged tar may be negative
-                if left < 0:
-                    raise _Failure(f"it unpacks to more than {megabytes(allowed)}: an archive bomb?")
-                if count > BOMB_MEMBERS:
-                    raise _Failure(f"it holds more than {BOMB_MEMBERS} files: an archive bomb?")
+                if left < 0 or count > BOMB_MEMBERS:
+                    raise _Failure(f"it holds more than {megabytes(allowed)} or {BOMB_MEMBERS} files: an archive bomb?")
                 target = into.joinpath(*parts) if into else Path(os.devnull)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with opener(member) as stream, target.open("wb") as out:

@@ -48,7 +48,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(paths, "cache_dir", lambda: place)
     monkeypatch.setattr(store, "BACKOFF", 0.0)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    for name in ("COURSE_DATA_DIR", "COURSE_OFFLINE"):
+    for name in ("COURSE_DATA_DIR", "COURSE_DATA_URL", "COURSE_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     return place
 
@@ -409,9 +409,9 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "tar symlink": (lambda: tarred((member("x", tarfile.SYMTYPE, ".."), b"")), "it holds 'x', a link or a device"),
     "tar hard link": (lambda: tarred((member("x", tarfile.LNKTYPE, "a"), b"")), "it holds 'x', a link or a device"),
     "tar device": (lambda: tarred((member("x", tarfile.CHRTYPE), b"")), "it holds 'x', a link or a device"),
-    "zip bomb": (lambda: zipped({"zeros": bytes(3_000_000)}), "it unpacks to more than .* MB: an archive bomb"),
-    "tar bomb": (lambda: tarred((member("zeros"), bytes(3_000_000))), "it unpacks to more than .* MB: an archive bomb"),
-    "many files": (lambda: zipped({f"{n}": b"" for n in range(60)}), "it holds more than 50 files: an archive bomb"),
+    "zip bomb": (lambda: zipped({"zeros": bytes(3_000_000)}), "more than .* MB or 50 files: an archive bomb"),
+    "tar bomb": (lambda: tarred((member("zeros"), bytes(3_000_000))), "more than .* MB or 50 files: an archive bomb"),
+    "many files": (lambda: zipped({f"{n}": b"" for n in range(60)}), "more than .* MB or 50 files: an archive bomb"),
 }
 
 

@@ -206,6 +206,7 @@ def test_wrong_settings(monkeypatch: pytest.MonkeyPatch, name: str, value: str, 
 def test_right_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     right = {"COURSE_PROFILE": "full", "COURSE_DATA": "real", "COURSE_DEVICE": "cpu", "COURSE_SEED": "3"}
     right |= {"COURSE_DATA_DIR": "a", "COURSE_OFFLINE": "1", "COURSE_BUILD_DIR": "b", "COURSE_DEBUG": "1"}
+    right["COURSE_DATA_URL"] = "http://teacher:8765"
     for name, value in right.items():
         monkeypatch.setenv(name, value)
     assert list(doctor.settings()) == [Check(None, f"{name}={value}") for name, value in sorted(right.items())]

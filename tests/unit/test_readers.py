@@ -39,10 +39,9 @@ def nuclei_tree(tmp_path):
     return root
 
 
-@pytest.mark.parametrize("cached", [False, True])
-def test_nuclei(nuclei_tree, tmp_path, cached):
-    cache = tmp_path / "labels" if cached else None
-    for _ in range(2):  # the second pass reads the merged label maps, where they are cached
+def test_nuclei(nuclei_tree, tmp_path):
+    cache = tmp_path / "labels"
+    for _ in range(2):  # the second pass reads the merged label maps
         dataset = readers.nuclei(nuclei_tree, "all", "instance", cache)
         assert len(dataset) == 10
         assert dataset.ids == tuple(f"id{i}" for i in range(10))
@@ -57,9 +56,8 @@ def test_nuclei(nuclei_tree, tmp_path, cached):
             assert target["masks"].shape == (index, 20, 60)
         assert target["boxes"][1].tolist() == [6, 4, 10, 8]
         assert target["masks"].sum((1, 2)).tolist() == [16] * 9
-    if cache:
-        assert len(list(cache.glob("*.png"))) == 10
-        assert len(list(cache.iterdir())) == 10, "no temporary file is left"
+    assert len(list(cache.glob("*.png"))) == 10
+    assert len(list(cache.iterdir())) == 10, "no temporary file is left"
     image, mask = readers.nuclei(nuclei_tree, "all", "semantic", cache)[3]
     assert isinstance(mask, tv_tensors.Mask)
     assert mask.dtype == torch.int64
@@ -80,20 +78,20 @@ def test_splits_are_disjoint_and_stable_under_subsets():
 
 def test_nuclei_refuses_another_layout(tmp_path):
     with pytest.raises(DataError, match="no folders <id>/images"):
-        readers.nuclei(tmp_path, "all", "semantic")
+        readers.nuclei(tmp_path, "all", "semantic", tmp_path / "labels")
 
 
-def test_nuclei_names_a_damaged_file(nuclei_tree):
+def test_nuclei_names_a_damaged_file(nuclei_tree, tmp_path):
     broken = nuclei_tree / "id2" / "masks" / "0.png"
     broken.write_bytes(broken.read_bytes()[:40])
     with pytest.raises(DataError, match=r"id2.*0\.png cannot be read"):
-        readers.nuclei(nuclei_tree, "all", "semantic")[2]
+        readers.nuclei(nuclei_tree, "all", "semantic", tmp_path / "labels")[2]
 
 
-def test_nuclei_names_a_mask_of_another_size(nuclei_tree):
+def test_nuclei_names_a_mask_of_another_size(nuclei_tree, tmp_path):
     save(np.zeros((5, 5), np.uint8), nuclei_tree / "id2" / "masks" / "0.png")
     with pytest.raises(DataError, match=r"0\.png: \(5, 5\), but its picture is \(20, 60\)"):
-        readers.nuclei(nuclei_tree, "all", "semantic")[2]
+        readers.nuclei(nuclei_tree, "all", "semantic", tmp_path / "labels")[2]
 
 
 @pytest.fixture
