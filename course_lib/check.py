@@ -9,18 +9,16 @@ import json
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache, partial
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The result of a check: `state` is `"passed"`, `"open"` or `"wrong"`."""
 
     exercise: str
@@ -58,10 +56,6 @@ def use(records: str) -> None:
     _records().update(json.loads(zlib.decompress(base64.b64decode(records))))
 
 
-class Failed(str):
-    """Why an answer gives nothing to compare."""
-
-
 def _check(name: str, given: Any) -> Outcome:
     outcome = judge(attempt(given, _records()[name]["cases"]), **_records()[name])
     print(outcome)
@@ -70,64 +64,55 @@ def _check(name: str, given: Any) -> Outcome:
     return outcome
 
 
-def attempt(given: Any, cases: list | None) -> Any:
-    """What an answer comes to: itself, or the list of what it returns on each of the `cases`; or why it `Failed`."""
+def attempt(given: Any, cases: list | None) -> list | str:
+    """What an answer comes to: a list of itself, or of what it returns on each of the `cases`; or why it has none."""
     if cases is None or given is ...:
-        return given
+        return [given]
     if not callable(given):
-        return Failed(f"a function is asked for, not {type(given).__name__}.")
+        return f"a function is asked for, not {type(given).__name__}."
     answers = []
     for case in cases:
         try:
             with np.errstate(all="ignore"):  # 0 / 0 is answered with advice below
                 answers.append(given(*restored(case)))
         except Exception as error:  # noqa: BLE001 - whatever a student's code raises is the answer's, not ours
-            return Failed(f"your function stopped with {type(error).__name__}: {error}")
+            return f"your function stopped with {type(error).__name__}: {error}"
     return answers
 
 
-def judge(answer: Any, number: int, cases: list | None, **recorded: Any) -> Outcome:
+def judge(answers: list | str, number: int, cases: list | None, right: list, mistakes: list, atol: float) -> Outcome:
     """The outcome of what `attempt` gave, for the exercise with this record."""
-    task = "write the function" if cases else "replace the ... with your answer"
-    if answer is ...:
-        state, message = "open", f"{task}, then run this cell again."
-    elif isinstance(answer, Failed):
-        state, message = "wrong", str(answer)
-    else:
-        state, message = (_values if cases else _value)(answer, **recorded)
-    return Outcome(f"Exercise {number}", state, message)
-
-
-def _value(given: Any, right: Any, mistakes: list, **_: Any) -> tuple[str, str]:
-    if _same(given, right, 5e-3):
-        return "passed", "right."
-    return "wrong", next((advice for advice, wrong in mistakes if _same(given, wrong, 5e-3)), f"{given!r} is not it.")
-
-
-def _values(answers: list, right: list, mistakes: list, atol: float) -> tuple[str, str]:
-    if all(answer is ... for answer in answers):
-        return "open", "replace the ... in the function, then run this cell again."
-    if any(answer is None for answer in answers):
-        return "wrong", "your function returns None: does every path end in a return?"
 
     def agrees(others: list) -> NDArray[np.bool_]:
         return np.array([_same(answer, other, atol) for answer, other in zip(answers, others, strict=True)])
 
-    if agrees(right).all():
-        return "passed", f"right on all {len(right)} cases." if len(right) > 1 else "right."
-    undefined = agrees([np.nan] * len(answers))  # 0 / 0 hides no other mistake
-    for advice, wrong in mistakes:
-        if agrees(wrong).any() and (agrees(wrong) | undefined).all():
-            return "wrong", advice
-    first = int(agrees(right).argmin())
-    if isinstance(right[first], dict):
-        return "wrong", f"case {first + 1}: not the arrays that were expected."
-    wanted, answer = np.asarray(right[first]), answers[first]
-    got = np.asarray(answer, None if hasattr(answer, "shape") else object)
+    if isinstance(answers, str):
+        state, message = "wrong", answers
+    elif all(answer is ... for answer in answers):
+        state, message = "open", "replace the ... with your answer, then run this cell again."
+    elif cases and any(answer is None for answer in answers):
+        state, message = "wrong", "your function returns None: does every path end in a return?"
+    elif agrees(right).all():
+        state, message = "passed", f"right on all {len(right)} cases." if len(right) > 1 else "right."
+    else:
+        undefined = agrees([np.nan] * len(answers))  # 0 / 0 hides no other mistake
+        known = (advice for advice, wrong in mistakes if agrees(wrong).any() and (agrees(wrong) | undefined).all())
+        first = int(agrees(right).argmin())
+        state, message = "wrong", next(known, None) or _difference(answers[first], right[first], cases, first + 1)
+    return Outcome(f"Exercise {number}", state, message)
+
+
+def _difference(answer: Any, right: Any, cases: list | None, number: int) -> str:
+    """What is wrong with an answer to which no advice is known."""
+    if cases is None:
+        return f"{answer!r} is not it."
+    if isinstance(right, dict):
+        return f"case {number}: not the arrays that were expected."
+    wanted, got = np.asarray(right), np.asarray(answer, None if hasattr(answer, "shape") else object)
     detail = "some of the values differ" if wanted.size > 12 else f"{wanted} expected, {got} returned"
     if wanted.shape != got.shape:
         detail = f"shape {wanted.shape} expected, {got.shape} returned"
-    return "wrong", f"case {first + 1}: {detail}."
+    return f"case {number}: {detail}."
 
 
 def _same(given: Any, recorded: Any, atol: float) -> bool:

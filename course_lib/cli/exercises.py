@@ -23,6 +23,8 @@ from course_lib.cli.errors import NotebookError
 
 T = TypeVar("T")
 
+VALUE_ATOL = 5e-3  # how far a value may be from the right one: people round
+
 
 class Draw(NamedTuple):
     """Which version of an exercise is asked for; `Draw()` is the course's own."""
@@ -48,7 +50,7 @@ class Exercise:
         right: a value, or a function.
         mistakes: what somebody did, in Markdown; the wrong value or function; the advice that it deserves.
         cases: arguments that functions are tried on; None where a value is asked for.
-        atol: how far an answer may be from the recorded one.
+        atol: how far what a function returns may be from the recorded answer.
         constants: what its text names, by the name of the place: `<!-- dice -->0.8<!-- /dice -->`.
     """
 
@@ -63,7 +65,7 @@ class Exercise:
         """All that a check needs, as JSON can hold it."""
         given = (self.right, *(wrong for _, wrong, _ in self.mistakes))
         if self.cases is None:
-            cases, answers = None, [_encoded(value) for value in given]
+            cases, answers = None, [[_encoded(value)] for value in given]
         else:
             cases = [[_encoded(argument, typed=True) for argument in case] for case in self.cases]
             with np.errstate(all="ignore"):  # a mistake may well divide by zero
@@ -71,7 +73,7 @@ class Exercise:
         advice = [advice for _, _, advice in self.mistakes]
         return {
             "number": self.number,
-            "atol": self.atol,
+            "atol": self.atol if cases else VALUE_ATOL,
             "cases": cases,
             "right": answers[0],
             "mistakes": [*zip(advice, answers[1:], strict=True)],

@@ -10,16 +10,17 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from course_lib import paths
-from course_lib.check import Failed, judge
 from course_lib.cli import notebooks, run, sandbox
 from course_lib.cli.errors import NotebookError
-from course_lib.cli.exercises import Draw, read
 from course_lib.errors import box
+
+if TYPE_CHECKING:
+    from course_lib.cli.exercises import Draw
 
 LARGEST = 20 << 20  # bytes of a notebook
 ENDED = {  # why a run was ended, as students read it
@@ -43,7 +44,7 @@ class Lesson:
     """A lesson as it is graded: its exercises, and what right and wrong answers give on the cases drawn for grading."""
 
     source: Path  # the solved notebook
-    draw: Draw
+    draw: "Draw"
 
     @property
     def name(self) -> str:
@@ -63,6 +64,8 @@ class Lesson:
 
     @cached_property
     def records(self) -> dict[str, dict[str, Any]]:
+        from course_lib.cli.exercises import read  # imports torch
+
         found = read(self.source.with_suffix(".py"), self.draw)
         return {name: json.loads(json.dumps(exercise.record())) for name, exercise in found.items()}
 
@@ -136,6 +139,8 @@ def grade(
     """
     if engine not in ("local", "dask") or (engine == "dask") != bool(scheduler):
         raise NotebookError("no such engine", "--engine local, or --engine dask --scheduler ADDRESS")
+    from course_lib.cli.exercises import Draw  # imports torch
+
     target = (to or paths.build_dir() / "grades").absolute()
     submissions = collect(folder, Draw(seed, 1 + seed), target)
     limits = (seconds, int(memory * (1 << 30)))
@@ -152,7 +157,7 @@ def grade(
     typer.echo(f"{len(submissions)} submissions, {points} of {most} points: {target / 'grades.html'}")
 
 
-def collect(folder: Path, draw: Draw, report: Path) -> list[Submission]:
+def collect(folder: Path, draw: "Draw", report: Path) -> list[Submission]:
     """The notebooks in a folder, each with its lesson and its code cells; a report inside of it is left out.
 
     Raises:
@@ -387,18 +392,20 @@ def _seed(cells: list[dict[str, Any]]) -> int:
 
 def _judged(answer: Any, record: dict[str, Any]) -> tuple[str, str]:
     """State and message, as `course_lib.check` would give them, of an answer that came out of a sandbox."""
-    given = _decoded(answer)
-    if isinstance(given, Failed) and given.startswith("NameError"):
-        return "missing", f"There is no answer to try: {given}."
-    if record["cases"] and isinstance(given, list) and len(given) != len(record["cases"]):
-        given = Failed("what your function returned could not be read.")
-    if record["cases"] and given is not ... and not isinstance(given, list | Failed):
-        given = Failed("what your function returned could not be read.")
-    try:
-        outcome = judge(given, **record)
-    except Exception as error:  # noqa: BLE001 - whatever was sent, it is no right answer
-        return "wrong", f"your answer cannot be compared: {type(error).__name__}."
-    return outcome.state, outcome.message.replace(", then run this cell again", "")
+    from course_lib.check import judge  # imports torch
+
+    match answer:
+        case {"failed": str(why)} if why.startswith("NameError"):
+            return "missing", f"There is no answer to try: {why}."
+        case {"failed": str(why)}:
+            return "wrong", why
+        case list() if len(answer) == len(record["right"]):
+            try:
+                outcome = judge(_decoded(answer), **record)
+                return outcome.state, outcome.message.replace(", then run this cell again", "")
+            except Exception as error:  # noqa: BLE001 - whatever was sent, it is no right answer
+                return "wrong", f"your answer cannot be compared: {type(error).__name__}."
+    return "wrong", "your answer could not be read."
 
 
 def _decoded(answer: Any) -> Any:
@@ -407,15 +414,10 @@ def _decoded(answer: Any) -> Any:
     match answer:
         case {"open": True}:
             return ...
-        case {"failed": str(why)}:
-            return Failed(why)
         case {"odd": str(shown)}:
-            return Failed(f"{shown} is no number, and no list of numbers.")
+            return shown
         case {"shape": list(shape), "values": list(values)}:
-            try:
-                return np.array(values).reshape(shape)
-            except (ValueError, TypeError, OverflowError):
-                return Failed("your answer could not be read.")
+            return np.array(values).reshape(shape)
         case list():
             return [_decoded(part) for part in answer]
     return answer

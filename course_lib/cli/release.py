@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from course_lib.cli import build, exercises, notebooks, run
+from course_lib.cli import build, notebooks, run
 from course_lib.cli.errors import NotebookError
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ def released(source: Path, seed: int) -> "NotebookNode":
         NotebookError: the lesson breaks a rule of `build.plan`, has no cell `SEED = None`, or imports no `check`.
     """
     from nbformat import v4
+
+    from course_lib.cli import exercises  # imports torch
 
     name = source.name
     found = exercises.read(source.with_suffix(".py"), exercises.Draw(variant=seed))

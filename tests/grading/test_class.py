@@ -38,7 +38,11 @@ RIGHT_01 = {
 HONEST_01 = {  # student -> what the answers are, points of 5, part of a reason or a note
     "as-solved": ({}, 5, ""),
     "own-ways": (RIGHT_01, 5, ""),
-    "iou": ({"dice": "def dice(p, t):\n    return (p & t).sum() / max(1, (p | t).sum())"}, 4, "that is the IoU"),
+    "iou": (
+        {"dice": "def dice(p, t):\n    return (p & t).sum() / (p | t).sum() if (p | t).any() else 1.0"},
+        4,
+        "that is the IoU",
+    ),
     "halved": ({"iou_from_dice": "jaccard = 0.3"}, 4, "halving is not it"),
     "in-words": ({"iou_from_dice": "jaccard = 'two thirds'"}, 4, "two thirds"),
     "syntax": ({"dice": "def dice(p, t)\n    return 1"}, 4, "SyntaxError"),
