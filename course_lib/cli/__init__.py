@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from course_lib.cli import book, build, data, doctor, lint, run, weights
+from course_lib.cli import book, build, data, doctor, grade, lint, release, run, serve, slides, weights
 from course_lib.errors import CourseError
 
 app = typer.Typer(
@@ -20,10 +20,14 @@ app = typer.Typer(
 )
 app.command()(doctor.doctor)
 app.add_typer(data.app, name="data")
+app.command("serve-data")(serve.serve_data)
 app.command()(run.run)
 app.command()(build.build)
 app.command()(book.book)
+app.command()(slides.slides)
 app.command()(lint.lint)
+app.command()(release.release)
+app.command()(grade.grade)
 app.add_typer(weights.app, name="weights")
 
 

@@ -1,14 +1,11 @@
 """`course book`: the site, from the solved lessons as they ran, the pages of `book/`, and what was measured."""
 
 import copy
-import hashlib
 import json
 import re
 import shutil
 import subprocess
 import sys
-import tarfile
-import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,21 +15,19 @@ from urllib.parse import unquote, urlsplit
 import typer
 
 from course_lib import paths
-from course_lib.cli import build, notebooks, run
+from course_lib.cli import build, notebooks, npm, run
 from course_lib.cli.errors import NotebookError
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup
     from nbformat import NotebookNode
 
-MATHJAX = "mathjax@3.2.2"  # 4 would need a package of fonts of 50 MB; this is one file with its fonts inside
-MATHJAX_FILE = "package/es5/tex-svg-full.js"
-MATHJAX_SHA256 = "a4354ff94fd868aea0cc6eaaa79a57fda0588646fc46ee3700a349ee0a11cbe6"
 COPIED = ("book", "data/README.md", "data/weights/README.md", "benchmarks/results", "CONTRIBUTING.md")
 NEEDS = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx_copybutton", "bs4")
 UNTRAINED = ("00", "01", "02", "08")  # lessons that train no network, or none but in the profile full
 ON_BINDER = ("00", "01")  # those that fit into its 2 GB
 FEWEST_WORDS = 40  # a page with fewer is taken for empty
+FOLDED = "hide-input"  # the tag of a solution
 VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -45,47 +40,18 @@ def book(
     if missing := [name for name in NEEDS if not find_spec(name)]:
         raise NotebookError(f"building the book needs {', '.join(missing)}", 'pip install -e ".[book]"')
     root, work = notebooks.checkout(), paths.build_dir().absolute() / "book"
-    script = mathjax(work)
+    [script] = npm.read(npm.MATHJAX, npm.MATHJAX_FILE)
     lessons = notebooks.sources(root)
-    asked = run.settings(profile, data, device)
-    if stale := [lesson.stem for lesson in lessons if not run.fresh(lesson, asked)]:
-        run.run(stale, profile=profile, data=data, device=device)
+    run.finish(lessons, profile, data, device)
     source, html = work / "source", work / "html"
     assemble(root, lessons, source)
-    shutil.copyfile(script, source / "book" / "_static" / "mathjax.js")
+    (source / "book" / "_static" / "mathjax.js").write_bytes(script)
     render(source, html)
     for lesson in lessons:  # what the download button gives: the exercises open, as on Colab
         shutil.copyfile(root / "notebooks" / lesson.name, html / "_sources" / "notebooks" / lesson.name)
     if found := list(faults(html)):
         raise NotebookError("the site has faults:\n" + "\n".join(found), "mend the pages, then `course book` again")
     typer.echo(f"{len(pages(html))} pages, every link, picture and word of them checked: {html / 'index.html'}")
-
-
-def mathjax(work: Path) -> Path:
-    """MathJax as one script, from npm at the first call. Raises NotebookError if it cannot be had or is another."""
-    target = work / f"{MATHJAX.replace('@', '-')}.js"
-    hint = f"install Node.js, or put {MATHJAX_FILE} of {MATHJAX} at {target}"
-    if target.is_file():
-        script = target.read_bytes()
-    elif npm := shutil.which("npm"):
-        with tempfile.TemporaryDirectory() as folder:
-            command = [npm, "pack", "--prefer-offline", MATHJAX]
-            done = subprocess.run(
-                command, cwd=folder, capture_output=True, encoding="utf-8", errors="replace", check=False
-            )
-            archives = list(Path(folder).glob("*.tgz"))
-            if done.returncode or not archives:
-                raise NotebookError(f"npm could not fetch {MATHJAX}: {done.stderr.strip()[-500:]}", hint)
-            with tarfile.open(archives[0]) as archive:
-                member = archive.extractfile(MATHJAX_FILE)
-                script = member.read() if member else b""
-    else:
-        raise NotebookError("formulas need MathJax, which npm fetches once; there is no npm", hint)
-    if (digest := hashlib.sha256(script).hexdigest()) != MATHJAX_SHA256:
-        raise NotebookError(f"what should be {target.name} has the sha256 {digest}", f"delete {target}, and try again")
-    if not target.is_file():
-        paths.write_atomically(target, lambda fresh: fresh.write_bytes(script))
-    return target
 
 
 def assemble(root: Path, lessons: list[Path], source: Path) -> None:
@@ -119,13 +85,21 @@ def assemble(root: Path, lessons: list[Path], source: Path) -> None:
 
 
 def as_page(nb: "NotebookNode", name: str) -> "NotebookNode":
-    """A finished lesson as a page: what it says about its run on top, solutions folded, widgets standing still."""
+    """A finished lesson as a page of the book: standing still, and what it says about its run on top."""
+    nb = standing(nb, name)
+    places = "Colab or Binder" if name[:2] in ON_BINDER else "Colab"
+    launch = f"The rocket above opens the lesson on {places}, its exercises unsolved; there, sliders move."
+    nb.cells[0].source += f"\n\n> **Note.** {how_it_ran(nb.metadata[run.STAMP], name[:2])} {launch}"
+    return nb
+
+
+def standing(nb: "NotebookNode", name: str) -> "NotebookNode":
+    """A finished lesson without a kernel: badges and settings gone, solutions folded, widgets standing still."""
     nb = copy.deepcopy(nb)
     state = run.widgets(nb)
     nb.metadata.pop("widgets", None)
     first = nb.cells[0]
-    first.source = re.sub(r"<!-- badges -->.*<!-- /badges -->\n*", "", first.source, flags=re.DOTALL)
-    first.source += "\n\n" + how_it_ran(nb.metadata[run.STAMP], name[:2])
+    first.source = build.without_badges(first.source)
     hidden = {"bootstrap", "injected-parameters"}
     nb.cells = [cell for cell in nb.cells if not hidden & set(notebooks.tags(cell))]
     for cell in nb.cells:
@@ -136,7 +110,7 @@ def as_page(nb: "NotebookNode", name: str) -> "NotebookNode":
             lines = cell.source.split("\n")
             marks = (notebooks.BEGIN, notebooks.END, notebooks.GIVEN)
             cell.source = "\n".join(line for line in lines if not line.strip().startswith(marks))
-            cell.metadata.tags = ["hide-input"]
+            cell.metadata.tags = [FOLDED]
             page |= {"code_prompt_show": "Show a solution", "code_prompt_hide": "Hide the solution"}
         if alt := cell.metadata.get("alt"):
             page["image"] = {"alt": " ".join(alt.split())}
@@ -147,22 +121,21 @@ def as_page(nb: "NotebookNode", name: str) -> "NotebookNode":
 
 
 def how_it_ran(stamp: dict[str, Any], number: str) -> str:
-    """A note on top of a lesson: settings, machine, time, how to read the figures, and how to run it oneself."""
+    """About a finished lesson: settings, machine, time, and how to read the figures."""
     kind = {"real": "real data", "synthetic": "drawn data"}
     used = " and ".join(kind[name] for name in stamp["used"]) or "no data"
     note = (
-        f"> **Note.** The solved lesson, as it ran on {stamp['date']}: profile `{stamp['asked']['PROFILE']}`, {used}, "
-        f"{stamp['seconds']:.0f} seconds and at most {stamp['peak_mb'] / 1024:.1f} GB of memory ({stamp['machine']}). "
+        f"The solved lesson, as it ran on {stamp['date']}: profile `{stamp['asked']['PROFILE']}`, {used}, "
+        f"{stamp['seconds']:.0f} seconds and at most {stamp['peak_mb'] / 1024:.1f} GB of memory ({stamp['machine']})."
     )
     if stamp["asked"]["PROFILE"] == "smoke" and number not in UNTRAINED:
-        note += "In this short profile networks hardly learn. "
+        note += " In this short profile networks hardly learn."
     if stamp["asked"]["PROFILE"] == "smoke" or "synthetic" in stamp["used"]:
         note += (
-            "Where the text speaks of results, it means the profile `lesson` on real data: numbers and figures on this "
-            "page may say something else. The [dashboard](../book/dashboard.md) has real ones. "
+            " Where the text speaks of results, it means the profile `lesson` on real data: numbers and figures here "
+            "may say something else. The [dashboard](../book/dashboard.md) has real ones."
         )
-    places = "Colab or Binder" if number in ON_BINDER else "Colab"
-    return f"{note}The rocket above opens the lesson on {places}, its exercises unsolved; there, sliders move."
+    return note
 
 
 def still(output: "NotebookNode", state: dict[str, Any]) -> "Iterator[NotebookNode]":

@@ -1,9 +1,6 @@
 """`course book`: what it finds fault with, and how it makes pages of finished lessons and of measurements."""
 
-import hashlib
-import io
 import json
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +9,6 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from course_lib.cli import book, notebooks, run
-from course_lib.cli.errors import NotebookError
 
 WORDS = " word" * book.FEWEST_WORDS
 STAMP: dict[str, Any] = {
@@ -148,47 +144,6 @@ def test_status_and_results(tmp_path: Path) -> None:
     assert book.value_range([], 3) == ""
 
 
-def test_mathjax_must_be_the_one_that_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mathjax-3.2.2.js").write_text("something else", encoding="utf-8")
-    with pytest.raises(NotebookError, match=r"what should be mathjax-3\.2\.2\.js has the sha256"):
-        book.mathjax(tmp_path)
-    monkeypatch.setattr("shutil.which", lambda name: None)
-    with pytest.raises(NotebookError, match=r"(?s)there is no npm.*install Node\.js"):
-        book.mathjax(tmp_path / "empty")
-
-
-def test_npm_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Done:
-        returncode, stderr = 1, "no such host"
-
-    monkeypatch.setattr("shutil.which", lambda name: "npm")
-    monkeypatch.setattr("subprocess.run", lambda *_, **__: Done)
-    with pytest.raises(NotebookError, match=r"npm could not fetch mathjax@3\.2\.2: no such host"):
-        book.mathjax(tmp_path)
-
-
-def test_the_script_is_read_from_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Done:
-        returncode, stderr = 0, ""
-
-    def pack(command: Any, cwd: str, **_: Any) -> type[Done]:
-        with tarfile.open(Path(cwd) / "m.tgz", "w:gz") as archive:
-            member = tarfile.TarInfo(book.MATHJAX_FILE)
-            member.size = 6
-            archive.addfile(member, io.BytesIO(b"script"))
-        return Done
-
-    monkeypatch.setattr("shutil.which", lambda name: "npm")
-    monkeypatch.setattr("subprocess.run", pack)
-    with pytest.raises(NotebookError, match="has the sha256"):
-        book.mathjax(tmp_path)
-    assert list(tmp_path.iterdir()) == [], "another script is not kept"
-    monkeypatch.setattr(book, "MATHJAX_SHA256", hashlib.sha256(b"script").hexdigest())
-    assert book.mathjax(tmp_path).read_bytes() == b"script"
-    monkeypatch.setattr("subprocess.run", lambda *_, **__: pytest.fail("it is here"))
-    assert book.mathjax(tmp_path).read_bytes() == b"script"
-
-
 def test_fresh_knows_what_a_lesson_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COURSE_BUILD_DIR", str(tmp_path))
     source = notebooks.sources(notebooks.checkout())[0]
@@ -196,7 +151,7 @@ def test_fresh_knows_what_a_lesson_depends_on(tmp_path: Path, monkeypatch: pytes
     assert not run.fresh(source, asked), "never ran"
     target = tmp_path / "run" / source.name
     target.parent.mkdir()
-    stamp = STAMP | {"inputs": run._inputs(source)}
+    stamp = STAMP | {"inputs": run.fingerprint(source)}
     target.write_text(notebooks.text(new_notebook(metadata={run.STAMP: stamp})), encoding="utf-8")
     assert run.fresh(source, asked)
     assert not run.fresh(source, asked | {"PROFILE": "lesson"})
