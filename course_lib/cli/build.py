@@ -28,7 +28,7 @@ if "google.colab" in sys.modules and util.find_spec("course_lib") is None:
     course = "course_lib @ git+https://github.com/{repo}@{ref}"
     pip = [sys.executable, "-m", "pip", "install", "-q"]
     check_call([*pip, "--no-deps", course])
-    own = ("ipykernel", "ipywidgets", "jupyterlab", "papermill", "extra ==")
+    own = ("ipykernel", "ipywidgets", "jupyterlab", "papermill", "tornado", "extra ==")
     needs = [need for need in metadata.requires("course_lib") if not any(name in need for name in own)]
     check_call([*pip, *needs, *(f"{{n}}=={{metadata.version(n)}}" for n in ("torch", "torchvision", "numpy"))])"""
 

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from course_lib.cli.exercises import Draw
 
 LARGEST = 20 << 20  # bytes of a notebook
+LOST = "lost"
 ENDED = {  # why a run was ended, as students read it
     "seconds": "It was ended in {cell}, after {seconds} seconds of computing, or a long wait. Does a loop never end?",
     "memory": "It was ended in {cell}: it held more than {memory:g} GB of memory.",
     "processes": f"It was ended in {{cell}}: it started more than {sandbox.PROCESSES} processes.",
     "talk": "It was ended in {cell}: it wrote without end.",
-    "lost": "It could not be run: the worker that ran it stopped, again and again.",
+    LOST: "It could not be run: what ran it failed, through no fault of its own.",
     "": "It ended itself in {cell}, by os._exit, exit() or a crash, before the notebook was at its end.",
 }
 ADVICE = {  # what an error in a sandbox may mean
@@ -243,7 +244,11 @@ class Local:
     def ended(self, tasks: dict[str, dict[str, Any]], limits: tuple[int, int]) -> Iterator[tuple[str, sandbox.Ended]]:
         """What each of the tasks came to, as they end."""
         futures = {self._pool.submit(sandbox.run, task, *limits): key for key, task in tasks.items()}
-        yield from ((futures[future], future.result()) for future in as_completed(futures))
+        for future in as_completed(futures):
+            yield futures[future], sandbox.Ended([], LOST) if future.exception() else future.result()
+
+
+_START = "start one with `dask scheduler`, and workers with `dask worker ADDRESS --nthreads 1`"
 
 
 class Dask:
@@ -256,11 +261,10 @@ class Dask:
             raise NotebookError("grading with Dask needs distributed", 'pip install -e ".[grading]"') from None
         try:
             self._client = Client(address, timeout=20)
+            if not self._client.nthreads():
+                raise NotebookError(f"the Dask scheduler at {address} has no workers", _START)
         except (OSError, ValueError) as error:
-            raise NotebookError(
-                f"no Dask scheduler answers at {address}: {error}",
-                "start one, `dask scheduler`, and workers, `dask worker ADDRESS --nthreads 1`",
-            ) from None
+            raise NotebookError(f"no Dask scheduler answers at {address}: {error}", _START) from None
 
     def __enter__(self) -> "Dask":
         return self
@@ -282,7 +286,7 @@ class Dask:
 
         futures = [self._client.submit(sandbox.run, task, *limits, key=key) for key, task in tasks.items()]
         for future in as_completed(futures):
-            yield future.key, future.result() if future.status == "finished" else sandbox.Ended([], "lost")
+            yield future.key, future.result() if future.status == "finished" else sandbox.Ended([], LOST)
             future.release()
 
 
@@ -347,7 +351,8 @@ def mark(submission: Submission, ended: sandbox.Ended, limits: tuple[int, int]) 
         whole = whole or event.get("end") is True
     if not whole or ended.limit:
         values = {"cell": _where(cells, reached), "seconds": limits[0], "memory": limits[1] / (1 << 30)}
-        submission.notes.append(ENDED[ended.limit].format(**values) + " What came before counts.")
+        before = "" if ended.limit == LOST else " What came before counts."
+        submission.notes.append(ENDED[ended.limit].format(**values) + before)
     for index, text in errors[:1]:
         hint = next((advice for sign, advice in ADVICE.items() if re.search(sign, text)), "")
         hint = hint.format(memory=limits[1] / (1 << 30))

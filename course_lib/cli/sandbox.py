@@ -65,8 +65,9 @@ def bubblewrap() -> str | None:
     program = shutil.which("bwrap") if sys.platform == "linux" else None
     if program:
         command = [program, *_walls(), "--", sys.executable, "-I", "-c", "import course_lib"]
-        done = subprocess.run(command, capture_output=True, check=False, timeout=60)
-        return None if done.returncode else program
+        with suppress(subprocess.SubprocessError):
+            subprocess.run(command, capture_output=True, check=True, timeout=60)
+            return program
     return None
 
 
@@ -97,7 +98,7 @@ def _environment(scratch: Path) -> dict[str, str]:
     return {
         "HOME": here,
         "TMPDIR": here,
-        "PATH": "/usr/bin:/bin",
+        "PATH": os.environ["PATH"] if os.name == "nt" else "/usr/bin:/bin",
         "LANG": "C.UTF-8",
         "MPLBACKEND": "agg",
         "OMP_NUM_THREADS": "1",
@@ -122,9 +123,8 @@ def run(task: dict[str, Any], seconds: int, memory: int) -> Ended:
     with tempfile.TemporaryFile() as given, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         given.write(json.dumps(task).encode())
         given.seek(0)
-        environment = os.environ | _environment(Path(scratch))
-        if os.name == "nt":  # its own are needed to start anything
-            environment["PATH"] = os.environ["PATH"]
+        # Windows needs its own to start anything; elsewhere a submission learns none of the grader's
+        environment = (dict(os.environ) if os.name == "nt" else {}) | _environment(Path(scratch))
         command = script
         if program:
             command = [program, *_walls(), "--setenv", MARK, mark, "--", *script]

@@ -14,6 +14,7 @@ from distributed import Client
 from submissions import needs_bubblewrap
 
 from course_lib.cli import grade
+from course_lib.cli.errors import NotebookError
 from course_lib.cli.exercises import Draw
 
 pytestmark = needs_bubblewrap
@@ -107,11 +108,16 @@ def test_the_command_takes_a_scheduler(handed, cluster, tmp_path):
     assert len(points(tmp_path / "report")) == 2
 
 
-def test_no_scheduler_is_one_clear_error(handed):
-    command = [*COURSE, str(handed), "--engine", "dask"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "--engine dask --scheduler ADDRESS" in done.stderr
+def test_no_workers_are_one_clear_error(cluster):
+    address, workers = cluster
+    for worker in workers:
+        worker.kill()
+        worker.wait()
+    with Client(address) as client:
+        while client.nthreads():
+            time.sleep(0.1)
+    with pytest.raises(NotebookError, match="has no workers"):
+        grade.Dask(address)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")

@@ -256,6 +256,18 @@ def test_two_equal_notebooks_run_once(tmp_path):
     assert [one.points for one in again] == [1, 1]
 
 
+def test_a_failure_of_our_own_stops_no_others(monkeypatch):
+    def run(task, seconds, memory):
+        if task["cells"] == "bad":
+            raise OSError("no more processes")
+        return Ended([{"end": True}])
+
+    monkeypatch.setattr(sandbox, "run", run)
+    with grade.Local(2) as pool:
+        found = dict(pool.ended({"a": {"cells": "bad"}, "b": {"cells": ""}}, LIMITS))
+    assert found == {"a": Ended([], "lost"), "b": Ended([{"end": True}])}
+
+
 def test_an_engine_needs_its_scheduler(tmp_path):
     for options in ({"engine": "dask"}, {"engine": "spark"}, {"scheduler": "tcp://127.0.0.1:1"}):
         with pytest.raises(NotebookError, match="no such engine"):
