@@ -1,6 +1,6 @@
 """What every test shares: the smoke profile, drawn data, no download of data, and results outside of `build/`.
 
-It stands at the root because pytest also collects `notebooks/`, through nbval; kernels inherit this environment.
+It stands at the root because pytest also collects notebooks, through nbval; kernels inherit this environment.
 """
 
 import os

@@ -1,12 +1,15 @@
 """`course grade`: a folder of submissions, each run in a sandbox, its answers judged outside of it."""
 
 import csv
+import datetime
 import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,21 +18,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from course_lib import paths
-from course_lib.cli import notebooks, run, sandbox
-from course_lib.cli.errors import NotebookError
+from course_lib.cli import notebooks, run, sandbox, sandboxed
+from course_lib.cli.errors import NotebookError, writing
 from course_lib.errors import box
 
 if TYPE_CHECKING:
-    from course_lib.cli.exercises import Draw
+    from course_lib.cli.exercises import Draw, Exercise
 
-LARGEST = 20 << 20  # bytes of a notebook
+LARGEST, MOST = 20 << 20, 2000  # bytes of a notebook, and its cells
 LOST = "lost"
 ENDED = {  # why a run was ended, as students read it
     "seconds": "It was ended in {cell}, after {seconds} seconds of computing, or a long wait. Does a loop never end?",
     "memory": "It was ended in {cell}: it held more than {memory:g} GB of memory.",
     "processes": f"It was ended in {{cell}}: it started more than {sandbox.PROCESSES} processes.",
     "talk": "It was ended in {cell}: it wrote without end.",
-    LOST: "It could not be run: what ran it failed, through no fault of its own.",
+    "machine": "It was ended in {cell}: the machine had no memory left. Grade it again, with fewer jobs.",
+    "stopped": "It was ended in {cell}, with all others.",
+    LOST: "It could not be run, perhaps through no fault of its own. Grade it again.",
     "": "It ended itself in {cell}, by os._exit, exit() or a crash, before the notebook was at its end.",
 }
 ADVICE = {  # what an error in a sandbox may mean
@@ -37,7 +42,8 @@ ADVICE = {  # what an error in a sandbox may mean
     "Memory|can't allocate": " A submission may hold {memory:g} GB of memory.",
     "resolution|unreachable|Connection": " A submission has no network.",
 }
-Seconds = Annotated[int, typer.Option(min=10, help="Of computing, after which a submission is ended.")]
+BEST_FIRST = ("passed", "wrong", "open", "missing")  # the best of several tries counts
+Seconds = Annotated[int, typer.Option(min=10, help="Longest computing time of a submission.")]
 
 
 @dataclass
@@ -60,15 +66,23 @@ class Lesson:
         return run.fingerprint(self.source)
 
     @cached_property
+    def varies(self) -> bool:
+        """Whether its exercises ask for other numbers in other copies."""
+        return any(exercise.constants for exercise in self._exercises.values())
+
+    @cached_property
     def asked(self) -> list[notebooks.Asked]:
         return notebooks.asked(self.notebook, self.source.name)
 
     @cached_property
-    def records(self) -> dict[str, dict[str, Any]]:
+    def _exercises(self) -> "dict[str, Exercise]":
         from course_lib.cli.exercises import read  # imports torch
 
-        found = read(self.source.with_suffix(".py"), self.draw)
-        return {name: json.loads(json.dumps(exercise.record())) for name, exercise in found.items()}
+        return read(self.source.with_suffix(".py"), self.draw)
+
+    @cached_property
+    def records(self) -> dict[str, dict[str, Any]]:
+        return {name: json.loads(json.dumps(exercise.record())) for name, exercise in self._exercises.items()}
 
 
 @dataclass
@@ -77,7 +91,7 @@ class Mark:
 
     name: str
     number: int
-    state: str  # "passed", "open", "wrong" or "missing"
+    state: str  # of `BEST_FIRST`
     reason: str
 
     @property
@@ -90,7 +104,7 @@ class Submission:
     """A notebook that was handed in, and its marks."""
 
     student: str
-    file: Path
+    file: str
     lesson: Lesson | None = None
     cells: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -100,6 +114,14 @@ class Submission:
     @property
     def points(self) -> int:
         return sum(mark.points for mark in self.marks)
+
+    @property
+    def copy(self) -> int | None:
+        """Which copy of the course its exercises are of, 0 for the course's own; None where all copies are alike."""
+        if not self.lesson or not self.cells or not self.lesson.varies:
+            return None
+        found = [re.match(r"# Copy (\d{1,9})\b.*\ncheck\.use", cell["source"]) for cell in self.cells]
+        return next((int(match[1]) for match in found if match), 0)
 
     @cached_property
     def task(self) -> dict[str, Any]:
@@ -117,20 +139,25 @@ class Submission:
             "parameters": places[0] if places else None,
         }
 
-    @cached_property
-    def key(self) -> str:
+    def key(self, limits: tuple[int, int]) -> str:
         """The same for two submissions, or two runs of one, that must come to the same."""
         assert self.lesson
-        return hashlib.sha256(json.dumps([self.task, self.lesson.fingerprint]).encode()).hexdigest()
+        code = Path(sandboxed.__file__).read_text(encoding="utf-8")
+        parts = [self.task, self.lesson.fingerprint, limits, code, bool(sandbox.bubblewrap())]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def grade(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Notebooks, best one folder a student.")],
-    to: Annotated[Path | None, typer.Option(metavar="DIR", help="For the report; build/grades by default.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="That of `course release`; 0 for the course's own notebooks.")] = 0,
+    to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for the report; build/grades by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="That of `course release`; 0: the course's own notebooks.")] = 0,
     seconds: Seconds = 300,
-    memory: Annotated[float, typer.Option(min=0.5, help="GB that a submission may hold.")] = 2.0,
-    jobs: Annotated[int | None, typer.Option(min=1, help="At the same time; as many as fit by default.")] = None,
+    memory: Annotated[float, typer.Option(min=1, help="GB that a submission may hold.")] = 2.0,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="How many run at the same time; by default as many as fit.")
+    ] = None,
     engine: Annotated[str, typer.Option(help="local, or dask for several machines.")] = "local",
     scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Such as tcp://10.0.0.1:8786.")] = None,
 ) -> None:
@@ -139,23 +166,37 @@ def grade(
     Run again after an interruption, it goes on where it was.
     """
     if engine not in ("local", "dask") or (engine == "dask") != bool(scheduler):
-        raise NotebookError("no such engine", "--engine local, or --engine dask --scheduler ADDRESS")
+        what = (
+            f"no engine {engine!r}" if engine not in ("local", "dask") else "--engine dask and --scheduler go together"
+        )
+        raise NotebookError(what, "--engine local, or --engine dask --scheduler ADDRESS")
     from course_lib.cli.exercises import Draw  # imports torch
 
     target = (to or paths.build_dir() / "grades").absolute()
     submissions = collect(folder, Draw(seed, 1 + seed), target)
     limits = (seconds, int(memory * (1 << 30)))
     pool = Dask(scheduler) if scheduler else Local(jobs or fitting(limits[1]))
-    with pool:
+    with pool, writing(target):
         announce(len(submissions), pool.lacking(), seconds, memory, pool.workers())
         try:
             mark_all(submissions, pool, limits, target)
         except KeyboardInterrupt:
             typer.echo("What is graded is kept: the same command goes on from there.", err=True)
             raise
-    report(submissions, target)
+        report(submissions, target)
+    for line in concerns(submissions, seed):
+        typer.echo(f"Careful: {line}")
     points, most = sum(s.points for s in submissions), sum(len(s.marks) for s in submissions)
     typer.echo(f"{len(submissions)} submissions, {points} of {most} points: {target / 'grades.html'}")
+
+
+def concerns(submissions: list[Submission], seed: int) -> Iterator[str]:
+    """What whoever grades should look at, before anybody sees a mark."""
+    if unmarked := [one.file for one in submissions if not one.lesson or not one.cells]:
+        yield f"{len(unmarked)} notebooks could not be run: {', '.join(unmarked[:5])}"
+    if copies := sorted({one.copy for one in submissions if one.copy not in (None, seed)}):
+        numbers = " and ".join(map(str, copies))
+        yield f"there are notebooks of copy {numbers}, but --seed is {seed}: grade those with the right seed"
 
 
 def collect(folder: Path, draw: "Draw", report: Path) -> list[Submission]:
@@ -174,34 +215,50 @@ def collect(folder: Path, draw: "Draw", report: Path) -> list[Submission]:
     ]
     if not found:
         raise NotebookError(f"{folder} holds no notebook", "put notebooks there, best one folder a student")
+    seen = Counter((one.student, one.lesson and one.lesson.name) for one in found)
+    for one in found:
+        if seen[one.student, one.lesson and one.lesson.name] > 1:
+            one.notes.append(f"{one.student} has another notebook of this lesson: which one counts?")
     return found
 
 
 def _opened(path: Path, folder: Path, lessons: list[Lesson]) -> Submission:
-    parts = path.relative_to(folder).parts
+    file = path.relative_to(folder)
     stems = "|".join(lesson.name for lesson in lessons)
-    own = re.sub(rf"{stems}|^Copy of ", "", path.stem).strip(" _-")
-    submission = Submission(parts[0] if len(parts) > 1 else own or path.stem, Path(*parts))
+    own = re.sub(rf"{stems}|^Copy of |\(\d+\)", "", path.stem).strip(" _-")
+    student = file.parts[0] if len(file.parts) > 1 else own or path.stem
+    submission = Submission(_plain(student, 100), _plain(str(file)))
     try:
-        if path.is_symlink() or not path.is_file():
-            raise NotebookError("a link, or no file")
-        if path.stat().st_size > LARGEST:
-            raise NotebookError(f"it has more than {LARGEST >> 20} MB: clear its outputs and hand it in again")
-        nb = notebooks.read(path)
-        submission.cells = [_cell(cell) for cell in nb.cells if cell.get("cell_type") == "code"]
-    except (NotebookError, OSError, RecursionError, AttributeError) as error:
-        submission.notes.append(f"It cannot be read: {getattr(error, 'message', error)}.")
+        submission.cells = _cells(path)
+    except (NotebookError, OSError, ValueError, RecursionError) as error:
+        submission.notes.append(f"It cannot be read: {_plain(getattr(error, 'message', str(error)))}.")
     submission.lesson = _lesson_of(path, submission.cells, lessons)
-    if not submission.lesson:
+    if not submission.lesson and not submission.notes:
         submission.notes.append("It is no lesson of the course: keep the name of the notebook.")
     return submission
 
 
-def _cell(cell: Any) -> dict[str, Any]:
+def _cells(path: Path) -> list[dict[str, Any]]:
+    """Source, nbgrader's name and tag of each code cell of a notebook that anybody may have written."""
+    if path.is_symlink() or not path.is_file():
+        raise NotebookError("a link, or no file")
+    if path.stat().st_size > LARGEST:
+        raise NotebookError(f"it has more than {LARGEST >> 20} MB: clear its outputs and hand it in again")
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(raw, dict) or raw.get("nbformat") != 4 or not isinstance(raw.get("cells"), list):
+        raise NotebookError("it is no notebook of format 4: save it from JupyterLab")
+    if len(raw["cells"]) > MOST:
+        raise NotebookError(f"it has more than {MOST} cells")
+    return [_cell(cell) for cell in raw["cells"] if isinstance(cell, dict) and cell.get("cell_type") == "code"]
+
+
+def _cell(cell: dict[str, Any]) -> dict[str, Any]:
     source, meta = cell.get("source", ""), cell.get("metadata", {})
+    lines = source if isinstance(source, list) else [source]
+    meta = meta if isinstance(meta, dict) else {}
     tags, mark = meta.get("tags", []), meta.get("nbgrader", {})
     return {
-        "source": source if isinstance(source, str) else "",
+        "source": "".join(line for line in lines if isinstance(line, str)),
         "id": str(mark.get("grade_id")) if isinstance(mark, dict) else "",
         "parameters": isinstance(tags, list) and "parameters" in tags,
     }
@@ -232,8 +289,11 @@ class Local:
     def __enter__(self) -> "Local":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
+        if error:
+            sandbox.STOP.set()
         self._pool.shutdown(cancel_futures=True)
+        sandbox.STOP.clear()
 
     def lacking(self) -> list[str]:
         return sandbox.lacking()
@@ -305,33 +365,37 @@ def mark_all(submissions: list[Submission], pool: Local | Dask, limits: tuple[in
     waiting: dict[str, list[Submission]] = {}
     for submission in submissions:
         if submission.lesson:
-            waiting.setdefault(submission.key, []).append(submission)
-    known = {key: ended for key, ended in _kept(target / "answers.jsonl") if key in waiting}
-    tasks = {key: same[0].task for key, same in waiting.items() if key not in known}
-    target.mkdir(parents=True, exist_ok=True)
-    with (
-        (target / "answers.jsonl").open("a", encoding="utf-8") as answers,
-        tqdm(total=len(waiting), initial=len(known), desc="grading", unit="submission", disable=None) as bar,
-    ):
-        for key, ended in pool.ended(tasks, limits):
-            known[key] = ended
-            if not ended.limit:  # at a limit it may have been the machine's fault
-                answers.write(json.dumps([key, ended]) + "\n")
-                answers.flush()
+            waiting.setdefault(submission.key(limits), []).append(submission)
+    tasks = {key: same[0].task for key, same in waiting.items()}
+    kept = target / "answers.jsonl"
+    with tqdm(total=len(waiting), desc="grading", unit="submission", disable=None) as bar:
+
+        def settle(key: str, ended: sandbox.Ended) -> None:
+            for submission in waiting.pop(key):
+                mark(submission, ended, limits)
+            tasks.pop(key, None)
             bar.update()
-    for key, same in waiting.items():
-        for submission in same:
-            mark(submission, known[key], limits)
+
+        for key, ended in _kept(kept):
+            if key in waiting:
+                settle(key, ended)
+        with kept.open("a", encoding="utf-8") as answers:
+            for key, ended in pool.ended(dict(tasks), limits):
+                if {
+                    "end": True
+                } in ended.happened:  # what was ended, or ended itself, may have been the machine's fault
+                    answers.write(json.dumps([key, ended]) + "\n")
+                    answers.flush()
+                settle(key, ended)
 
 
 def _kept(file: Path) -> Iterator[tuple[str, sandbox.Ended]]:
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    for line in lines:
-        try:
-            key, ended = json.loads(line)
-            yield key, sandbox.Ended(*ended)
-        except (ValueError, TypeError):  # the last line of a run that was killed
-            continue
+    if file.is_file():
+        with file.open(encoding="utf-8") as lines:
+            for line in lines:
+                with suppress(ValueError, TypeError, RecursionError):  # the last one of a run that was killed
+                    key, ended = json.loads(line)
+                    yield key, sandbox.Ended(*ended)
 
 
 def mark(submission: Submission, ended: sandbox.Ended, limits: tuple[int, int]) -> None:
@@ -339,40 +403,38 @@ def mark(submission: Submission, ended: sandbox.Ended, limits: tuple[int, int]) 
     assert submission.lesson
     lesson, cells = submission.lesson, submission.cells
     submission.seconds = ended.seconds
-    answers, reached, whole = {}, -1, False
-    errors: list[tuple[int, str]] = []
-    for event in ended.happened:
-        if isinstance(event.get("cell"), int):
-            reached = event["cell"]
-        elif isinstance(event.get("error"), int) and isinstance(event.get("text"), str):
-            errors.append((event["error"], event["text"]))
-        elif isinstance(event.get("exercise"), str):
-            answers[event["exercise"]] = event.get("answer")
-        whole = whole or event.get("end") is True
-    if not whole or ended.limit:
-        values = {"cell": _where(cells, reached), "seconds": limits[0], "memory": limits[1] / (1 << 30)}
-        before = "" if ended.limit == LOST else " What came before counts."
-        submission.notes.append(ENDED[ended.limit].format(**values) + before)
-    for index, text in errors[:1]:
-        hint = next((advice for sign, advice in ADVICE.items() if re.search(sign, text)), "")
-        hint = hint.format(memory=limits[1] / (1 << 30))
-        more = f" So did {len(errors) - 1} more." if len(errors) > 1 else ""
-        submission.notes.append(f"C{_where(cells, index)[1:]} stopped: {_plain(text)}.{hint}{more}")
+    submission.notes += _how_it_ended(cells, ended, limits)
+    if submission.copy not in (None, lesson.draw.variant):
+        submission.notes.append(f"It is of copy {submission.copy}, and was graded as copy {lesson.draw.variant}.")
     sources = {cell["source"].strip() for cell in cells}
-    released = any("check.use(" in source for source in sources)
-    if _seed(cells) != lesson.draw.variant and (released or lesson.draw.variant):
-        submission.notes.append(f"Its SEED is {_seed(cells)}; it was graded with --seed {lesson.draw.variant}.")
     for asked in lesson.asked:
         record = lesson.records[asked.name]
         if lesson.notebook.cells[asked.check].source.strip() not in sources:
             submission.notes.append(
                 f"The check of exercise {record['number']} is gone or was changed; its answer was tried all the same."
             )
-        if asked.name in answers:
-            state, reason = _judged(answers[asked.name], record)
-        else:
-            state, reason = "missing", "The run ended before it came to this exercise."
+        tries = [event["answer"] for event in ended.happened if event.get("exercise") == asked.name][-sandboxed.TRIES :]
+        outcomes = [_judged(answer, record) for answer in tries]
+        outcomes = outcomes or [("missing", "The run ended before it came to this exercise.")]
+        state, reason = min(reversed(outcomes), key=lambda outcome: BEST_FIRST.index(outcome[0]))
         submission.marks.append(Mark(asked.name, record["number"], state, _plain(reason)))
+
+
+def _how_it_ended(cells: list[dict[str, Any]], ended: sandbox.Ended, limits: tuple[int, int]) -> Iterator[str]:
+    """Why a run was not whole, and the first error in it."""
+    reached = [event["cell"] for event in ended.happened if "cell" in event]
+    errors = [(event["error"], event["text"]) for event in ended.happened if "error" in event]
+    memory = limits[1] / (1 << 30)
+    if ended.limit or {"end": True} not in ended.happened:
+        why = ended.limit if reached else LOST
+        before = "" if why == LOST else " What came before counts."
+        cell = _where(cells, reached[-1]) if reached else ""
+        yield ENDED[why].format(cell=cell, seconds=limits[0], memory=memory) + before
+    if errors:
+        index, text = errors[0]
+        hint = next((advice for sign, advice in ADVICE.items() if re.search(sign, text)), "").format(memory=memory)
+        more = f" {len(errors) - 1} more stopped, too." if len(errors) > 1 else ""
+        yield f"C{_where(cells, index)[1:]} stopped: {_plain(text)}.{hint}{more}"
 
 
 def _where(cells: list[dict[str, Any]], index: int) -> str:
@@ -386,13 +448,6 @@ def _plain(text: str, longest: int = 300) -> str:
     """A text that others wrote, in one line of bounded length, without what controls a terminal."""
     text = "".join(letter if letter.isprintable() else " " for letter in text[: 2 * longest])
     return text if len(text) <= longest else text[:longest] + " ..."
-
-
-def _seed(cells: list[dict[str, Any]]) -> int:
-    """The seed in the parameter cell; where there is none, 0."""
-    sources = [cell["source"] for cell in cells if cell["parameters"]]
-    found = re.search(r"^SEED *= *(\d{1,9})\b", sources[0], re.MULTILINE) if sources else None
-    return int(found[1]) if found else 0
 
 
 def _judged(answer: Any, record: dict[str, Any]) -> tuple[str, str]:
@@ -413,35 +468,61 @@ def _judged(answer: Any, record: dict[str, Any]) -> tuple[str, str]:
     return "wrong", "your answer could not be read."
 
 
+class _Odd:
+    """What is neither a number nor a list of them, as it was shown."""
+
+    def __init__(self, shown: str) -> None:
+        self.shown = shown
+
+    def __repr__(self) -> str:
+        return self.shown
+
+
 def _decoded(answer: Any) -> Any:
     import numpy as np
 
     match answer:
         case {"open": True}:
             return ...
-        case {"odd": str(shown)}:
-            return shown
         case {"shape": list(shape), "values": list(values)}:
-            return np.array(values).reshape(shape)
+            return np.array(values, float).reshape(shape)
         case list():
             return [_decoded(part) for part in answer]
-    return answer
+        case None | bool() | int() | float():
+            return answer
+        case {"odd": str(shown)}:
+            return _Odd(shown[:200])
+    return _Odd("what cannot be read")
 
 
 def report(submissions: list[Submission], target: Path) -> None:
-    """Write `grades.csv`, a row a submission, and `grades.html`, with the reasons."""
-    target.mkdir(parents=True, exist_ok=True)
+    """Write `grades.csv`, a row a submission; `grades.html`, a row a student; a page of reasons for each student."""
     widest = max((len(submission.marks) for submission in submissions), default=0)
     header = ["student", "lesson", "file", "points", "of", "seconds", "notes"]
     header += [f"{what} {number}" for number in range(1, widest + 1) for what in ("exercise", "reason")]
-    with (target / "grades.csv").open("w", encoding="utf-8-sig", newline="") as stream:
+    with (target / "grades.csv").open("w", encoding="utf-8-sig", errors="replace", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(header)
         for s in submissions:
-            row = [s.student, s.lesson.name if s.lesson else "", str(s.file), s.points, len(s.marks), s.seconds]
+            row = [s.student, s.lesson.name if s.lesson else "", s.file, s.points, len(s.marks), s.seconds]
             row += [" ".join(s.notes), *(text for mark in s.marks for text in (mark.state, mark.reason))]
             rows.writerow([_harmless(value) for value in row])
-    (target / "grades.html").write_text(_page(submissions), encoding="utf-8")
+    students: dict[str, list[Submission]] = {}
+    for s in submissions:
+        students.setdefault(s.student, []).append(s)
+    links = {name: f"students/{_file_name(name)}-{number}.html" for number, name in enumerate(students, 1)}
+    (target / "students").mkdir(exist_ok=True)
+    for old in (target / "students").glob("*.html"):
+        old.unlink()
+    for name, own in students.items():
+        (target / links[name]).write_text(_page(title=name, submissions=own), encoding="utf-8", errors="replace")
+    page = _page(title="Grades", students=students, links=links, date=datetime.date.today())
+    (target / "grades.html").write_text(page, encoding="utf-8", errors="replace")
+
+
+def _file_name(student: str) -> str:
+    """What any system takes for a part of a file's name."""
+    return re.sub(r"\W+", "-", student)[:60]
 
 
 def _harmless(value: Any) -> Any:
@@ -449,8 +530,8 @@ def _harmless(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t") else value
 
 
-def _page(submissions: list[Submission]) -> str:
+def _page(**values: Any) -> str:
     from jinja2 import Environment
 
     template = Path(__file__).with_name("grades.html.jinja").read_text(encoding="utf-8")
-    return Environment(autoescape=True).from_string(template).render(submissions=submissions)
+    return Environment(autoescape=True).from_string(template).render(values)

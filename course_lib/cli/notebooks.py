@@ -50,7 +50,8 @@ def sources(root: Path) -> list[Path]:
         if not (len(number) == 2 and number.isdecimal() and name.replace("_", "").isalnum() and name.isascii()):
             raise NotebookError(f"{path.name} is not named NN_name.ipynb", "for example 01_thresholds.ipynb")
     if not found:
-        raise NotebookError("notebooks/solutions holds no lesson", "add one, named NN_name.ipynb")
+        hint = "a copy for students has none: use a complete checkout. Authors add NN_name.ipynb"
+        raise NotebookError("notebooks/solutions holds no lesson", hint)
     return found
 
 

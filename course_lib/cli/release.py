@@ -10,30 +10,31 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from course_lib.cli import build, notebooks, run
-from course_lib.cli.errors import NotebookError
+from course_lib.cli.errors import NotebookError, writing
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 _RECORDS = """\
-# This class is asked for other numbers than the course asks for; its checks compare with these.
+# Copy {seed}: its exercises ask for other numbers than the course does, and its checks compare with these.
 check.use("{records}")"""
 
 
 def release(
-    to: Annotated[Path, typer.Option(metavar="DIR", help="For the notebooks.")],
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the notebooks.")],
     lesson: Annotated[list[str] | None, typer.Argument(help="Numbers of lessons, such as 01; all by default.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of this class's numbers and data; 0 for the course's own.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Number of your class: it chooses numbers and data.")] = 0,
 ) -> None:
     """Write students' notebooks, without solutions, for a class: with a seed, other numbers are asked for."""
     chosen = run.choose(notebooks.sources(notebooks.checkout()), lesson or [])
     files = {to / source.name: notebooks.text(released(source, seed)) for source in chosen}
     if other := [path for path, text in files.items() if path.is_file() and path.read_text(encoding="utf-8") != text]:
-        raise NotebookError(f"{other[0]} is there already, and another", "name another folder, or move the file away")
-    to.mkdir(parents=True, exist_ok=True)
-    for path, text in files.items():
-        path.write_text(text, encoding="utf-8", newline="\n")
-        typer.echo(f"{path}: written")
+        hint = "name another folder, or move the file away"
+        raise NotebookError(f"{other[0]} is there already, with other contents", hint)
+    with writing(to):
+        for path, text in files.items():
+            path.write_text(text, encoding="utf-8", newline="\n")
+            typer.echo(f"{path}: written")
     typer.echo(f"To grade what is handed in: course grade DIR{f' --seed {seed}' if seed else ''}")
 
 
@@ -56,18 +57,21 @@ def released(source: Path, seed: int) -> "NotebookNode":
     values = exercises.constants(found, name)
     nb = notebooks.constants(notebooks.derive(notebooks.read(source), name), values, name, marks=False)
     nb.cells[0].source = build.without_badges(nb.cells[0].source)
+    varied = {key: exercise for key, exercise in found.items() if exercise.constants and seed}
+    note = f"This is your class's copy, number {seed}. " if seed else ""
+    if varied:
+        note += (
+            "Some exercises ask for other numbers than the public course; leave the cell `check.use(...)` as it is. "
+        )
+    nb.cells[0].source += f"\n\n> **Note.** {note}Keep the file's name when you hand it in."
     if not seed:
         return nb
-    nb.cells[0].source += (
-        f"\n\n> **Note.** Release {seed}: the exercises ask for your class's own numbers. "
-        "Keep the file's name when you hand it in."
-    )
     parameters = _cell(nb, r"^SEED = None", name)
     parameters.source = re.sub(r"^SEED = None", f"SEED = {seed}", parameters.source, flags=re.MULTILINE)
-    records = {key: exercise.record() for key, exercise in found.items() if exercise.constants}
-    if records:
+    if varied:
+        records = {key: exercise.record() for key, exercise in varied.items()}
         packed = base64.b64encode(zlib.compress(json.dumps(records, ensure_ascii=False).encode(), 9)).decode()
-        cell = v4.new_code_cell(_RECORDS.format(records=packed))
+        cell = v4.new_code_cell(_RECORDS.format(seed=seed, records=packed))
         cell.id, cell.metadata["jupyter"] = f"{name[:2]}-release", {"source_hidden": True}
         nb.cells.insert(nb.cells.index(_cell(nb, r"^from course_lib import .*\bcheck\b", name)) + 1, cell)
     return nb

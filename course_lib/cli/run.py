@@ -90,7 +90,7 @@ def run(
         )
     console.print(f"Finished notebooks and scoreboard.json: {paths.build_dir() / 'run'}", highlight=False)
     if profile == "smoke" or data == "synthetic":
-        console.print("The real thing: course data fetch nuclei; make run PROFILE=lesson DATA=real", highlight=False)
+        console.print("The real thing: course data fetch nuclei, then --profile lesson --data real", highlight=False)
 
 
 def settings(profile: str, data: str, device: str) -> dict[str, str]:
@@ -139,10 +139,11 @@ def choose(sources: list[Path], wanted: list[str]) -> list[Path]:
         NotebookError: no lesson fits.
     """
     for word in wanted:
-        if not any(word in (source.stem, source.stem[:2]) for source in sources):
+        if not any(word.zfill(2) in (source.stem, source.stem[:2]) for source in sources):
             known = ", ".join(source.stem for source in sources)
             raise NotebookError(f"there is no lesson {word!r}", f"known: {known}; the number is enough, such as 01")
-    return [source for source in sources if not wanted or {source.stem, source.stem[:2]} & set(wanted)]
+    names = {word.zfill(2) for word in wanted}
+    return [source for source in sources if not wanted or {source.stem, source.stem[:2]} & names]
 
 
 def widgets(notebook: "NotebookNode") -> dict[str, Any]:

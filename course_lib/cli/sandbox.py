@@ -28,18 +28,21 @@ if TYPE_CHECKING:
 PROCESSES = 32  # of one submission, at the same time
 TASKS = 256  # processes and threads of one submission, enforced by the system where it can: against a fork bomb
 SCRATCH = 256 << 20  # bytes that a submission may write
-TALK = 32 << 20  # bytes that it may send
+TALK = 8 << 20  # bytes that it may send
+DEEPEST = 12  # lists in lists that an answer may be
 PATIENCE = 4  # times the seconds of computing may pass on the clock: on a busy machine, or asleep
+FREE = 0.03  # of the machine's memory: with less, all that run are ended, so that it stays usable
 GLANCE = 0.1  # seconds between two looks at it
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
 MARK = "SUBMISSION_ID"  # in the environment of all processes of a submission
+STOP = threading.Event()  # ends all that run
 
 
 class Ended(NamedTuple):
     """How a run of a submission went."""
 
     happened: list[dict[str, Any]]  # what it sent, in order
-    limit: str = ""  # the limit at which it was ended: "seconds", "memory", "processes" or "talk"
+    limit: str = ""  # why it was ended: a key of `grade.ENDED`
     seconds: float = 0.0
 
 
@@ -50,7 +53,8 @@ def lacking() -> list[str]:
         why = "bubblewrap (`bwrap`) is not installed, or may not run here" if sys.platform == "linux" else sys.platform
         found.append(
             f"No isolation of files and network ({why}): a submission runs with your rights. It can read and change "
-            "your files, solutions and other submissions included, and use the network."
+            "your files: solutions, other submissions, and what keeps the marks. It can use the network, and leave "
+            "processes behind."
         )
     if sys.platform == "win32":
         found.append("No limits enforced by the system: memory and processes are only looked at, ten times a second.")
@@ -60,22 +64,27 @@ def lacking() -> list[str]:
 
 
 @functools.cache
-def bubblewrap() -> str | None:
-    """The program, if it is here and can do what is asked of it."""
+def bubblewrap() -> tuple[str, ...]:
+    """The program and what only newer versions know; nothing if it is not here or cannot do what is asked of it."""
     program = shutil.which("bwrap") if sys.platform == "linux" else None
-    if program:
-        command = [program, *_walls(), "--", sys.executable, "-I", "-c", "import course_lib"]
+    for newer in (("--disable-userns",), ()) if program else ():
+        head = (str(program), *newer)
         with suppress(subprocess.SubprocessError):
+            command = [*head, *_walls(), "--", sys.executable, "-I", "-c", "import course_lib"]
             subprocess.run(command, capture_output=True, check=True, timeout=60)
-            return program
-    return None
+            return head
+    return ()
 
 
 def _walls() -> list[str]:
     """Arguments of bubblewrap: Python, the package and its weights to read, a bounded scratch folder to write."""
     package = Path(__file__).parent.parent
     readable: Iterable[str | Path] = (*SYSTEM, sys.base_prefix, sys.prefix, package)
-    walls = ["--unshare-all", "--die-with-parent", "--new-session", "--hostname", "course", "--clearenv"]
+    walls = ["--unshare-all", "--unshare-user", "--cap-drop", "ALL", "--die-with-parent", "--new-session"]
+    walls += ["--hostname", "course", "--clearenv"]
+    walls += ["--proc", "/proc", "--dev", "/dev"]
+    for folder in ("/dev/shm", "/tmp", "/scratch"):  # before what is to be read, which may lie in /tmp
+        walls += ["--size", str(SCRATCH), "--tmpfs", folder]
     if root := paths.checkout():  # the package looks for it; its solutions stay outside
         readable = (*readable, root / "pyproject.toml", root / "data" / "weights")
         walls += ["--dir", str(root / "notebooks")]
@@ -84,12 +93,10 @@ def _walls() -> list[str]:
             walls += ["--symlink", str(Path(place).readlink()), str(place)]
         elif Path(place).exists():
             walls += ["--ro-bind", str(place), str(place)]
-    walls += ["--proc", "/proc", "--dev", "/dev", "--size", str(SCRATCH), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
-    for folder in ("/tmp", "/scratch"):
-        walls += ["--size", str(SCRATCH), "--tmpfs", folder]
     for name, value in _environment(Path("/scratch")).items():
         walls += ["--setenv", name, value]
-    return [*walls, "--chdir", "/scratch", "--remount-ro", "/"]
+    sealed = [word for place in ("/proc", "/dev", "/") for word in ("--remount-ro", place)]
+    return [*walls, "--chdir", "/scratch", *sealed]
 
 
 def _environment(scratch: Path) -> dict[str, str]:
@@ -120,23 +127,20 @@ def run(task: dict[str, Any], seconds: int, memory: int) -> Ended:
     task = task | {"limits": {"seconds": seconds, "memory": memory, "tasks": TASKS, "disk": SCRATCH}}
     script = [sys.executable, "-I", str(Path(__file__).with_name("sandboxed.py"))]
     mark, program = uuid.uuid4().hex, bubblewrap()
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        given.write(json.dumps(task).encode())
-        given.seek(0)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        (given := Path(scratch) / "task.json").write_text(json.dumps(task), encoding="utf-8")
         # Windows needs its own to start anything; elsewhere a submission learns none of the grader's
         environment = (dict(os.environ) if os.name == "nt" else {}) | _environment(Path(scratch))
-        command = script
-        if program:
-            command = [program, *_walls(), "--setenv", MARK, mark, "--", *script]
-        process = subprocess.Popen(
-            command,
-            stdin=given,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=scratch,
-            env=environment | {MARK: mark},
-            start_new_session=True,
-        )
+        with given.open("rb") as stdin:
+            process = subprocess.Popen(
+                [*program, *_walls(), "--setenv", MARK, mark, "--", *script] if program else script,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd=scratch,
+                env=environment | {MARK: mark},
+                start_new_session=True,
+            )
         try:
             return _watch(process, seconds, memory)
         finally:
@@ -154,6 +158,8 @@ def _watch(process: "subprocess.Popen[bytes]", seconds: int, memory: int) -> End
             "memory": use.memory > memory,
             "processes": use.processes > PROCESSES,
             "talk": talk.too_much,
+            "machine": use.free < FREE,
+            "stopped": STOP.is_set(),
         }
         limit = next((name for name, reached in over.items() if reached), "")
         if not talk.thread.is_alive() and not limit:
@@ -184,21 +190,39 @@ class _Talk:
             self._size += len(piece)
 
     def lines(self) -> list[dict[str, Any]]:
-        """The lines that are whole; what is no line of ours is passed over."""
+        """The lines that are whole and of the form that `sandboxed` sends; others are passed over."""
         found = []
         for line in b"".join(self._pieces[:]).split(b"\n")[:-1]:
             with suppress(ValueError, RecursionError):
-                if isinstance(happened := json.loads(line), dict):
+                happened = json.loads(line)
+                if isinstance(happened, dict) and _well_formed(happened):
                     found.append(happened)
         return found
 
 
+def _well_formed(happened: dict[str, Any]) -> bool:
+    match happened:
+        case {"cell": int(cell)} if len(happened) == 1:
+            return 0 <= cell < 1 << 20
+        case {"error": int(cell), "text": str()} if len(happened) == 2:
+            return 0 <= cell < 1 << 20
+        case {"exercise": str(), "answer": answer} if len(happened) == 2:
+            return _depth(answer) <= DEEPEST
+    return happened == {"end": True}
+
+
+def _depth(value: Any) -> int:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max((_depth(part) for part in inside if isinstance(part, dict | list)), default=0)
+
+
 class _Use(NamedTuple):
-    """What a submission uses: bytes, seconds of computing, and processes at this moment."""
+    """What a submission uses: bytes, seconds of computing, and processes at this moment; what the machine has left."""
 
     memory: int = 0
     seconds: float = 0.0
     processes: int = 0
+    free: float = 1.0
 
 
 def _use(pid: int, enough: int) -> _Use:
@@ -213,7 +237,20 @@ def _use(pid: int, enough: int) -> _Use:
     held = _sum(family, lambda member: member.memory_info().rss)
     if held > enough and sys.platform == "linux":
         held = _sum(family, lambda member: member.memory_full_info().pss)
-    return _Use(int(held), _sum(family, lambda member: sum(member.cpu_times()[:2])), len(family))
+    held += _sum(family, _unnamed) if sys.platform == "linux" else 0
+    machine = psutil.virtual_memory()
+    computed = _sum(family, lambda member: sum(member.cpu_times()[:4]))  # also of children that have ended
+    return _Use(int(held), computed, len(family), machine.available / machine.total)
+
+
+def _unnamed(member: "psutil.Process") -> int:
+    """Bytes of a process's open files that have no name: they lie in memory, and are no part of what it holds."""
+    size = 0
+    for file in Path(f"/proc/{member.pid}/fd").iterdir():
+        with suppress(OSError):
+            if str(file.readlink()).startswith("/memfd:"):
+                size += file.stat().st_blocks * 512
+    return size
 
 
 def _sum(family: "list[psutil.Process]", measure: "Callable[[psutil.Process], float]") -> float:
@@ -221,7 +258,7 @@ def _sum(family: "list[psutil.Process]", measure: "Callable[[psutil.Process], fl
 
     total = 0.0
     for member in family:
-        with suppress(psutil.Error):
+        with suppress(psutil.Error, OSError):
             total += measure(member)
     return total
 

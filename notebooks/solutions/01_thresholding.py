@@ -22,6 +22,8 @@ def dice(draw: Draw) -> Exercise:
     rng = np.random.default_rng(draw.seed(0))
     shares = ((0.5, 0.5), (0.2, 0.7), (0.9, 0.1), (0, 0))
     cases = [(rng.random((8, 9)) < a, rng.random((8, 9)) < b) for a, b in shares]
+    if draw.cases:  # two empty masks differ in their shape alone
+        cases[-1] = (np.zeros(shape := rng.integers(10, 20, 2), bool), np.zeros(shape, bool))
     mistakes = [
         (
             "Overlap over union",
@@ -72,16 +74,20 @@ def background_at_border(draw: Draw) -> Exercise:
     masks += [
         np.pad(rng.random((10, 12)) < inside, 1, constant_values=1 - round(inside)) for inside in (0.8, 0.2)
     ]
-    cornered, half, topped, corners = np.zeros((4, 6, 6), bool)
-    cornered[5, :4] = cornered[:5, 0] = cornered[5, 5] = (
-        True  # 10 of 20 pixels; 13 of 24 when corners count twice
-    )
-    half[0, 1:5] = half[1:5, 0] = half[5, 1:3] = True  # 10 of 20, none of them a corner
+    side = rng.integers(7, 12) if draw.cases else 6
+    cornered, half, topped, corners = np.zeros((4, side, side), bool)
+    # half of the border: 10 of 20 pixels; 13 of 24 when corners count twice
+    cornered[-1, : side - 2] = cornered[:-1, 0] = cornered[-1, -1] = True
+    half[0, 1:-1] = half[1:-1, 0] = half[-1, 1:3] = True  # half of it, too, but none of the corners
     topped[0] = True
-    corners[::5, ::5] = True
-    beside = np.zeros((6, 14), bool)
-    beside[:, ::13] = True
-    masks += [cornered, half, topped, corners, beside, beside.T]
+    corners[:: side - 1, :: side - 1] = True
+    beside = np.zeros((side, side + 8), bool)
+    beside[:, :: side + 7] = True
+    special = [cornered, half, topped, corners, beside, beside.T]
+    if draw.cases:  # what lies inside does not matter
+        for mask in special[:-1]:
+            mask[1:-1, 1:-1] = rng.random((side - 2, mask.shape[1] - 2)) < 0.4
+    masks += special
     mistakes = [
         (
             "The mean of the whole mask, the lesson's first rule",
@@ -214,13 +220,20 @@ def score_at(draw: Draw) -> Exercise:
     def score(o: Any, t: float) -> float:
         return hits(o, t) / (sum(o.shape) - hits(o, t))
 
-    rng, cases = np.random.default_rng(draw.seed(5)), list[tuple]()
-    while not cases or any(np.isclose(overlaps, limit).any() for overlaps, limit in cases):
+    def some_hits() -> list[tuple]:
         first, second, truth = (label(rng.random((12, 12)) < 0.35) for _ in range(3))
-        cases = [(metrics.instance_iou(p, truth), 0.3) for p in (first, second, np.roll(truth, 1, axis=1))]
-    cases.append(
-        (np.array([[0.5, 0.0], [0.0, 0.9], [0.0, 0.2]]), 0.5)
-    )  # the first pair lies exactly on the limit
+        return [(metrics.instance_iou(p, truth), 0.3) for p in (first, second, np.roll(truth, 1, axis=1))]
+
+    def clear(overlaps: Any, limit: float) -> bool:
+        return hits(overlaps, limit) > 0 and not np.isclose(overlaps, limit).any()
+
+    rng = np.random.default_rng(draw.seed(5))
+    cases = next(some for some in (some_hits() for _ in range(1000)) if all(clear(*case) for case in some))
+    edge, limit = np.array([[0.5, 0.0], [0.0, 0.9], [0.0, 0.2]]), 0.5
+    if draw.cases:
+        edge, limit = np.zeros((rng.integers(4, 8), 3)), rng.integers(3, 7) / 8
+        edge[range(3), range(3)] = limit, rng.uniform(limit + 0.05, 1), rng.uniform(0.05, limit - 0.05)
+    cases.append((edge, limit))  # the first pair lies exactly on the limit
     mistakes = [
         (
             "Hits over $N$",

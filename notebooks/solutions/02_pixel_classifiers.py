@@ -13,11 +13,19 @@ def nearest_mean(draw: Draw) -> Exercise:
     def apart(points: Any, means: Any) -> Any:
         return points[:, None] - means
 
-    rng = np.random.default_rng(draw.seed(0))
-    cases = [
-        (rng.normal(0, 2, (40, 3)), rng.normal(0, 2, (4, 3))),
-        (rng.random((30, 2)), rng.random((3, 2))),
-    ]
+    def right(points: Any, means: Any) -> Any:
+        return (apart(points, means) ** 2).sum(-1).argmin(1)
+
+    def absolute(points: Any, means: Any) -> Any:
+        return np.abs(apart(points, means)).sum(-1).argmin(1)
+
+    def scattered() -> list[tuple]:
+        wide = rng.normal(0, 2, (40, 3)), rng.normal(0, 2, (4, 3))
+        return [wide, (rng.random((30, 2)), rng.random((3, 2)))]
+
+    rng = np.random.default_rng(draw.seed(0))  # until both distances tell some points apart
+    tries = (scattered() for _ in range(100))
+    cases = next(some for some in tries if all((right(*case) != absolute(*case)).any() for case in some))
     mistakes = [
         (
             "`argmax`",
@@ -51,11 +59,11 @@ def nearest_mean(draw: Draw) -> Exercise:
         ),
         (
             "Absolute differences summed",
-            lambda x, m: np.abs(apart(x, m)).sum(-1).argmin(1),
+            absolute,
             "sums of absolute differences are another distance: square the differences.",
         ),
     ]
-    return Exercise(1, lambda x, m: (apart(x, m) ** 2).sum(-1).argmin(1), mistakes, cases)
+    return Exercise(1, right, mistakes, cases)
 
 
 def from_runs(draw: Draw) -> Exercise:
@@ -69,10 +77,11 @@ def from_runs(draw: Draw) -> Exercise:
 
     cases = [([1, 4, 1], 2, 3), ([0, 3, 6, 1, 2], 3, 4), ([7, 2, 1, 5], 5, 3)]
     if draw.cases:
-        rng = np.random.default_rng(draw.seed(0))
+        rng, cases = np.random.default_rng(draw.seed(0)), []
         for height, width in ((5, 7), (8, 6), (9, 4)):
             ends = np.sort(rng.choice(np.arange(1, height * width), 5, replace=False))
             cases.append((np.diff(ends, prepend=0, append=height * width).tolist(), height, width))
+        cases.append(([0, *cases[0][0]], 5, 7))  # the first pixel lies inside
     mistakes = [
         (
             'Without `order="F"`',
@@ -120,9 +129,9 @@ def corrected(draw: Draw) -> Exercise:
     cases = [(p, 0.5, 0.15), (p, 0.4, 0.1), (p, 0.2, 0.3)]
     if draw.cases:
         rng = np.random.default_rng(draw.seed(0))
-        cases += [
-            (rng.uniform(0.05, 0.95, 8), rng.uniform(0.3, 0.7), rng.uniform(0.05, 0.25)) for _ in range(3)
-        ]
+        shares = [(rng.uniform(0.3, 0.7), rng.uniform(0.05, 0.25)) for _ in range(4)]
+        shares[-1] = shares[-1][::-1]  # painted too rarely
+        cases = [(rng.uniform(0.05, 0.95, 8), painted, true) for painted, true in shares]
     mistakes = [
         (
             "Only the nucleus's product",

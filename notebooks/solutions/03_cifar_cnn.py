@@ -13,9 +13,15 @@ def output_size(draw: Draw) -> Exercise:
     """Rows of a feature map, from the picture's rows, kernel, stride and padding."""
     cases = [(32, 5, 1, 0), (32, 4, 2, 1), (33, 3, 2, 1), (7, 7, 4, 0), (28, 3, 3, 2), (10, 2, 3, 0)]
     if draw.cases:
-        cases += random.Random(draw.seed(0)).sample(
-            [*product(range(9, 60), (2, 3, 5, 7), (1, 2, 3), (0, 1, 2))], 6
-        )
+        rng, side = random.Random(draw.seed(0)), random.Random(draw.seed(1)).randint(8, 20)
+        drawn = [
+            case for case in product(range(9, 60), (2, 3, 5, 7), (1, 2, 3), (0, 1, 2)) if case not in cases
+        ]
+        even = [(h, k, s, p) for h, k, s, p in drawn if (h + 2 * p - k) % s == 0 and s > 1 and p]
+        uneven = [(h, k, s, p) for h, k, s, p in drawn if (h + 2 * p - k) % s]
+        shrunk = [(h, k, s, p) for h, k, s, p in drawn if k >= 2 * (p + s)]
+        cases = [case for kind in (even, uneven, shrunk) for case in rng.sample(kind, 2)]
+        cases.append((side, side, rng.randint(2, 5), 0))  # the window fits once
     mistakes = [
         (
             "`H + p - k`",
@@ -70,7 +76,9 @@ def receptive_field(draw: Draw) -> Exercise:
     cases = [([(3, 1)] * 2,), (classic,), ([(4, 2), (3, 1), (2, 2), (3, 1)],), ([(7, 2), (3, 2)],), ([],)]
     if draw.cases:
         layers, rng = [*product((1, 2, 3, 5, 7), (1, 2, 3))], random.Random(draw.seed(0))
-        cases += [(rng.choices(layers, k=length),) for length in (2, 3, 4, 6)]
+        cases = [(rng.choices(layers, k=length),) for length in (3, 4, 6)]
+        cases += [([(rng.randint(2, 9), rng.randint(2, 4)) for _ in range(3)],)]  # every stride matters
+        cases += [([(rng.randint(2, 9), 1) for _ in range(3)],), ([],)]  # none does
     mistakes = [
         (
             "Strides ignored",
@@ -115,7 +123,12 @@ def cross_entropy(draw: Draw) -> Exercise:
     """Mean cross-entropy of logits `[B, C]` and labels `[B]`, safe for large logits."""
     loss, generator = torch.nn.functional.cross_entropy, torch.Generator().manual_seed(draw.seed(0))
     cases = [(3 * torch.randn(b, 5, generator=generator), torch.arange(b) % 5) for b in (4, 7)]
-    cases.append((torch.tensor([[1000.0, 0.0, -1000.0], [0.0, 2.0, 0.0]]), torch.tensor([1, 1])))
+    large, labels = torch.tensor([[1000.0, 0.0, -1000.0], [0.0, 2.0, 0.0]]), torch.tensor([1, 1])
+    if draw.cases:  # other sizes, and the classes in another order
+        order = torch.randperm(3, generator=generator)
+        large[0] *= torch.randint(11, 30, (1,), generator=generator) / 10
+        large, labels = large[:, order], order.argsort()[labels]
+    cases.append((large, labels))
 
     def naive(z: Any, y: Any) -> Any:
         return -(z.exp() / z.exp().sum(1, keepdim=True)).log()[torch.arange(len(y)), y].mean()
@@ -187,8 +200,11 @@ def smooth(draw: Draw) -> Exercise:
     ]
     if draw.cases:
         rng = random.Random(draw.seed(0))
-        sizes = rng.sample(range(3, 13), 3)
-        cases += [(torch.tensor(rng.choices(range(c), k=6)), c, rng.randint(5, 40) / 100) for c in sizes]
+        sizes = [(c, 6) for c in rng.sample(range(3, 13), 3)] + [(2, 1)]
+        eps = [rng.randint(5, 40) / 100 for _ in sizes]
+        cases = [
+            (torch.tensor(rng.choices(range(c), k=n)), c, e) for (c, n), e in zip(sizes, eps, strict=True)
+        ]
     mistakes = [
         (
             r"True class $1 - \varepsilon$",
@@ -199,6 +215,11 @@ def smooth(draw: Draw) -> Exercise:
             r"$\varepsilon / (C - 1)$ for each other",
             lambda y, c, e: targets(y, c, e, e / (c - 1), 1 - e),
             "eps is spread over all classes, the true one included.",
+        ),
+        (
+            "`eps / (classes - 1)` for every class, the true one too",
+            lambda y, c, e: targets(y, c, e, e / (c - 1), 1 - e + e / (c - 1)),
+            "share eps by all classes, the true one included: eps / classes each; rows must sum to 1.",
         ),
         (
             r"$\varepsilon$ for each other, $1 - \varepsilon$ for the true class",

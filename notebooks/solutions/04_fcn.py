@@ -86,7 +86,8 @@ def bilinear_kernel(draw: Draw) -> Exercise:
     ]
     cases = [(2,), (3,), (8,)]
     if draw.cases:
-        cases += [(stride,) for stride in random.Random(draw.seed(0)).sample(range(4, 26), 4)]
+        strides = {*range(4, 26)} - {stride for (stride,) in cases}
+        cases = [(stride,) for stride in random.Random(draw.seed(0)).sample(sorted(strides), 4)]
     return Exercise(2, kernel, mistakes, cases)
 
 
@@ -94,9 +95,12 @@ def transposed_size(draw: Draw) -> Exercise:
     """Rows that a transposed convolution makes."""
     cases = [(8, 4, 2, 1), (5, 3, 2, 0), (7, 8, 4, 2), (1, 2, 2, 0), (6, 3, 1, 1)]
     if draw.cases:
-        cases += random.Random(draw.seed(0)).sample(
-            [*product(range(2, 30), range(3, 9), range(1, 5), (0, 1))], 5
-        )
+        rng = random.Random(draw.seed(0))
+        drawn = [
+            case for case in product(range(1, 30), range(3, 9), range(1, 5), (0, 1)) if case not in cases
+        ]
+        grown = [(n, k, s, p) for n, k, s, p in drawn if p and k > s + 2 * p]  # more than n * s rows
+        cases = [*rng.sample(grown, 2), *rng.sample(drawn, 4)]
     mistakes = [
         ("`n * s`", lambda n, k, s, p: n * s, "that holds only if kernel - stride = 2 * padding."),
         (

@@ -13,7 +13,10 @@ def padding(draw: Draw) -> Exercise:
     """Rows to add until the size is a multiple of the step."""
     cases = [(250, 32), (256, 32), (1, 8), (33, 16), (31, 16)]
     if draw.cases:
-        cases += random.Random(draw.seed(0)).sample([*product(range(1, 400), (2, 4, 8, 12, 16, 64))], 5)
+        rng, steps = random.Random(draw.seed(0)), (12, 20, 24, 48, 64)  # none of those above
+        cases = [(step * rng.randint(1, 9), step) for step in rng.sample(steps, 2)]
+        cases += [(rng.randint(1, step // 2 - 1), step) for step in rng.sample(steps, 2)]
+        cases += rng.sample([*product(range(1, 400), steps)], 4)
     mistakes = [
         (
             "`step - size % step`",
@@ -106,7 +109,8 @@ def median_frequency(draw: Draw) -> Exercise:
     ]
     if draw.cases:
         rng = random.Random(draw.seed(0))
-        cases += [(torch.tensor(rng.sample(range(1, 1000), classes)).float(),) for classes in (3, 5, 7)]
+        drawn = [rng.sample(range(2, 1000), classes) for classes in (3, 5, 7)]
+        cases = [(torch.tensor(counts).float(),) for counts in (*drawn, drawn[0][:1] + drawn[0][:2])]
     mistakes = [
         (
             "`counts / median`",

@@ -15,7 +15,11 @@ def discriminator_loss(draw: Draw) -> Exercise:
     """Mean of the cross-entropies of true and of made samples, from their logits."""
     generator = torch.Generator().manual_seed(draw.seed(0))
     cases = [tuple(3 * torch.randn(2, 6, generator=generator)) for _ in range(3)]
-    cases.append((torch.tensor([-150.0, 50.0]), torch.tensor([155.0])))
+    wrong, sure, made = -150.0, 50.0, 155.0  # large logits, and not as many of both
+    if draw.cases:
+        sizes = torch.rand(3, generator=generator).round(decimals=2)
+        wrong, sure, made = (torch.tensor([-190.0, 20.0, 110.0]) + 70 * sizes).tolist()
+    cases.append((torch.tensor([wrong, sure]), torch.tensor([made])))
     mistakes = [
         (
             "Both signs swapped",
@@ -84,12 +88,12 @@ def pieces_and_holes(draw: Draw) -> Exercise:
     ring = np.zeros((9, 9), bool)
     ring[1:6, 1:6], ring[3, 3], ring[6:8, 6:8] = True, False, True  # touches at a corner
     rng = np.random.default_rng(draw.seed(0))
-    cases = [
-        (ring,),
-        (np.zeros((4, 4), bool),),
-        (rng.random((12, 12)) < 0.55,),
-        (rng.random((15, 9)) < 0.7,),
-    ]
+    empty = np.zeros((4, 4), bool)
+    if draw.cases:  # the ring elsewhere and turned, with two pieces more
+        ring = np.rot90(np.pad(ring, rng.integers(2, 5, (2, 2))), rng.integers(4))
+        ring[0, 0] = ring[-1, -1] = True
+        empty = np.zeros(rng.integers(5, 16, 2), bool)
+    cases = [(ring,), (empty,), (rng.random((12, 12)) < 0.55,), (rng.random((15, 9)) < 0.7,)]
     mistakes = [
         ("`connectivity=1`", lambda m: count(m, 1), "pieces joined at a corner are one: connectivity=2."),
         (

@@ -14,6 +14,13 @@ def _boxes(generator: torch.Generator, count: int) -> torch.Tensor:
     return torch.cat([corner, corner + 2 + 16 * torch.rand(count, 2, generator=generator)], 1)
 
 
+def _moved(generator: torch.Generator, *lists: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Boxes enlarged and shifted, all by the same whole numbers, with x and y swapped."""
+    scale = torch.randint(1, 4, (1,), generator=generator)
+    shift = torch.randint(1, 30, (2,), generator=generator).repeat(2)
+    return tuple((scale * boxes + shift)[:, [1, 0, 3, 2]] for boxes in lists)
+
+
 def box_iou(draw: Draw) -> Exercise:
     """IoU of each box of one list with each of another."""
 
@@ -43,6 +50,7 @@ def box_iou(draw: Draw) -> Exercise:
     ]
     if draw.cases:
         generator = torch.Generator().manual_seed(draw.seed(0))
+        cases = [_moved(generator, *case) for case in cases]
         cases.append((_boxes(generator, 4), _boxes(generator, 5)))
     mistakes = [
         (
@@ -104,7 +112,8 @@ def encode(draw: Draw) -> Exercise:
     cases = [(anchors, boxes), (boxes[:2], anchors[:2])]
     if draw.cases:
         generator = torch.Generator().manual_seed(draw.seed(0))
-        cases.append((_boxes(generator, 6), _boxes(generator, 6)))
+        cases = [(_boxes(generator, count), _boxes(generator, count)) for count in (3, 6)]
+        cases[0][1][0] = cases[0][0][0]  # nothing is to move
     mistakes = [
         (
             "Corners instead of centres",
@@ -187,9 +196,18 @@ def nms(draw: Draw) -> Exercise:
     while not len(crowd) or close(crowd, 0.1, 0.3):
         corner = 20 * torch.rand(12, 2, generator=generator)
         crowd = torch.cat([corner, corner + 8 + 4 * torch.rand(12, 2, generator=generator)], 1)
-    chain = torch.tensor([[0.0, 0, 10, 10], [3, 0, 13, 10], [6, 0, 16, 10], [0, 0, 10, 20]])
+    # each box of the chain is too close to the next, but not to the one after it; the IoU of the first with the
+    # last is exactly the limit, 10 / height
+    chances = ((3, 20), (4, 40), (2, 16))
+    step, height = chances[draw.cases and int(torch.randint(3, (1,), generator=generator))]
+    chain = torch.tensor(
+        [[0.0, 0, 10, 10], [step, 0, step + 10, 10], [2 * step, 0, 2 * step + 10, 10], [0, 0, 10, height]]
+    )
+    scores = torch.tensor([0.9, 0.8, 0.7, 0.6])
+    if draw.cases:
+        chain, scores = _moved(generator, chain)[0].flip(0), scores.flip(0)
     cases = [
-        (chain, torch.tensor([0.9, 0.8, 0.7, 0.6]), 0.5),
+        (chain, scores, 10 / height),
         (crowd, torch.rand(12, generator=generator), 0.3),
         (crowd[:5], torch.tensor([0.1, 0.5, 0.3, 0.9, 0.2]), 0.1),
     ]
@@ -281,5 +299,6 @@ def detector_labels(draw: Draw) -> Exercise:
     cases = [(torch.tensor([0, -1, 1, 0, 1]),), (torch.tensor([-1, 0, -1, 1]),)]
     if draw.cases:
         rng = random.Random(draw.seed(0))
-        cases += [(torch.tensor(rng.choices((-1, 0, 1), k=length)),) for length in (7, 9, 12)]
+        lists = [[-1, 0, 0, 1, 1, *rng.choices((-1, 0, 1), k=more)] for more in (2, 4, 7)]
+        cases = [(torch.tensor(rng.sample(ids, len(ids))),) for ids in lists]
     return Exercise(4, right, mistakes, cases)

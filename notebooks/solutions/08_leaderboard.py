@@ -20,8 +20,9 @@ def two_averages(draw: Draw) -> Exercise:
     ]
     if draw.cases:
         rng = np.random.default_rng(draw.seed(0))
-        unions = [rng.integers(20, 600, pictures) for pictures in (3, 6)]
-        cases += [(rng.integers(0, union), union) for union in unions]
+        unions = [rng.integers(20, 600, pictures) for pictures in (3, 6, 4)]
+        cases = [(rng.integers(1, union), union) for union in unions]
+        cases[-1][0][rng.integers(4)] = 0
     mistakes = [
         (
             "The two swapped",
@@ -227,8 +228,13 @@ def pareto_front(draw: Draw) -> Exercise:
         (np.array([0.2, 0.1, 0.3]), np.array([0.5, 0.6, 0.4])),
         (np.array([1.0, 2, 4]), np.array([0.2, 0.9, 0.5])),
     ]
-    if draw.cases:  # of few values, so that some are equal
+    if (
+        draw.cases
+    ):  # those above in another order and other units; then of few values, so that some are equal
         rng = np.random.default_rng(draw.seed(0))
+        slower, worse = rng.integers(2, 9), rng.integers(2, 8) / 8
+        orders = [rng.permutation(len(s)) for s, _ in cases]
+        cases = [(s[i] * slower, q[i] * worse) for (s, q), i in zip(cases, orders, strict=True)]
         cases += [(rng.integers(1, 7, n) / 2, rng.integers(1, 7, n) / 8) for n in (6, 8, 10)]
     mistakes = [
         (

@@ -4,6 +4,7 @@ import copy
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 
 from course_lib.cli import sandbox
@@ -35,3 +36,15 @@ def handed_in(folder, notebook, changes=None, *, solved=True, drop=(), name=None
 def marked(nb):
     """The cells of exercises and of their checks, by nbgrader's name for them."""
     return {cell.metadata["nbgrader"]["grade_id"]: cell for cell in nb.cells if "nbgrader" in cell.metadata}
+
+
+def left_behind(mark, born=(0.0, float("inf"))):
+    """The command lines of processes that have this in their environment, and began in this time."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if mark in process.environ() and born[0] <= process.create_time() <= born[1]:
+                found.append(process.cmdline())
+        except psutil.Error:
+            continue
+    return found

@@ -7,9 +7,8 @@ import threading
 import time
 from pathlib import Path
 
-import psutil
 import pytest
-from submissions import LESSONS, handed_in, needs_bubblewrap
+from submissions import LESSONS, handed_in, left_behind, needs_bubblewrap
 
 from course_lib.cli import sandbox
 
@@ -97,7 +96,7 @@ HONEST_03 = {
     "undone": ({"smooth": "# later"}, 3, "name 'smooth' is not defined"),
 }
 HOSTILE = {  # in place of the answer to exercise 3 of lesson 01; points of 5, part of a note
-    "loop": ("while True:\n    pass", 2, "after 40 seconds of computing"),
+    "loop": ("while True:\n    pass", 2, "after 30 seconds of computing"),
     "memory": ("hoard = []\nwhile True:\n    hoard.append(np.ones(10_000_000))", 4, "may hold 2 GB of memory"),
     "children": (
         "import subprocess, sys\nwait = [sys.executable, '-S', '-c', 'import time; time.sleep(99)']\n"
@@ -187,12 +186,12 @@ def graded(tmp_path_factory):
     expected["tampers", "01"] = 0, "The check of exercise 5 is gone or was changed"
     assert len(expected) == 30
     command = [*COURSE, "grade", str(handed), "--to", str(folder / "report"), "--seed", str(SEED)]
-    command += ["--seconds", "40", "--jobs", "2"]
-    started = time.monotonic()
+    command += ["--seconds", "30", "--jobs", "2"]
+    started = time.time()
     with Pulse() as pulse:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return folder, expected, time.monotonic() - started, pulse, done.stdout
+    return folder, expected, (started, time.time()), pulse, done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +218,8 @@ def test_right_and_untouched_notebooks_run_to_their_ends(rows):
 
 
 def test_it_is_done_in_time_and_the_machine_stays_usable(graded):
-    *_, seconds, pulse, said = graded
+    _, _, born, pulse, said = graded
+    seconds = born[1] - born[0]
     print(f"graded in {seconds:.0f} s; a small process took at most {pulse.longest:.1f} s meanwhile")
     assert seconds < 600
     assert pulse.longest < 10
@@ -227,14 +227,11 @@ def test_it_is_done_in_time_and_the_machine_stays_usable(graded):
 
 
 def test_nothing_is_left_behind(graded):
-    folder, *_ = graded
+    folder, _, born, *_ = graded
     assert (folder / "precious.txt").read_text(encoding="utf-8") == "mine"
     assert not (Path.home() / "precious.txt").exists()
     assert LESSONS["01"].with_suffix(".py").read_text(encoding="utf-8") != "hello"
-    marked = []
-    for process in psutil.process_iter():
-        try:
-            marked += [process.pid] if sandbox.MARK in process.environ() else []
-        except psutil.Error:
-            continue
-    assert not marked
+    until = time.monotonic() + 40  # another test's may have begun in the same time; they end, what hides would not
+    while left_behind(sandbox.MARK, born) and time.monotonic() < until:
+        time.sleep(1)
+    assert not left_behind(sandbox.MARK, born)

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LESSONS = sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))
-QUICK = LESSONS[:2]  # to run whole; the round trip of the others differs in nothing
+RUN = LESSONS if os.environ.get("COURSE_SLOW") else LESSONS[:1]  # nbgrader treats all alike, and takes its time
 
 
 @pytest.fixture(scope="module")
@@ -64,21 +64,21 @@ def test_every_lesson_can_be_an_assignment(nbgrader):
         assert "BEGIN SOLUTION" not in text
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_solution_has_full_marks_and_an_untouched_notebook_none(nbgrader):
     folder, call = nbgrader
-    for source in QUICK:
-        take(source, folder / "source" / "two")
-    call("generate_assignment", "two", "--create")
-    for source in QUICK:
-        take(source, folder / "submitted" / "ada" / "two")
-        take(folder / "release" / "two" / source.name, folder / "submitted" / "bob" / "two")
-    call("autograde", "two", "--create")
+    for source in RUN:
+        take(source, folder / "source" / "first")
+    call("generate_assignment", "first", "--create")
+    for source in RUN:
+        take(source, folder / "submitted" / "ada" / "first")
+        take(folder / "release" / "first" / source.name, folder / "submitted" / "bob" / "first")
+    call("autograde", "first", "--create")
     call("export")
     with (folder / "grades.csv").open(encoding="utf-8", newline="") as stream:
-        rows = {row["student_id"]: row for row in csv.DictReader(stream) if row["assignment"] == "two"}
-    cells = [cell for source in QUICK for cell in nbformat.read(source, 4).cells]
+        rows = {row["student_id"]: row for row in csv.DictReader(stream) if row["assignment"] == "first"}
+    cells = [cell for source in RUN for cell in nbformat.read(source, 4).cells]
     full = sum(cell.metadata.get("nbgrader", {}).get("grade", False) for cell in cells)
-    assert full == 8
+    assert full >= 3
     assert {name: float(row["max_score"]) for name, row in rows.items()} == {"ada": full, "bob": full}
     assert {name: float(row["score"]) for name, row in rows.items()} == {"ada": full, "bob": 0}

@@ -108,7 +108,8 @@ def colab(tmp_path_factory):
         install += ["--torch-backend", "cpu"]
     done = subprocess.run(install, capture_output=True, text=True, check=False)
     if "error sending request" in done.stderr or "Failed to fetch" in done.stderr:
-        pytest.skip(f"no package index to make an environment like Colab's: {done.stderr.strip()[-300:]}")
+        yield None
+        return
     assert done.returncode == 0, done.stderr
     subprocess.run([*uv, "build", "--quiet", "--wheel", "--out-dir", folder, ROOT], check=True)
     site = Path(
@@ -133,19 +134,25 @@ def colab(tmp_path_factory):
 @pytest.mark.timeout(1800)  # the first has to wait for the environment
 @pytest.mark.parametrize("path", STUDENT, ids=lambda path: path.stem)
 def test_untouched_lesson_runs_on_colab_and_reports_its_exercises_open(path, colab, tmp_path, monkeypatch):
-    """The first of them finds what Colab has, and no more: its first cell has to bring the rest."""
+    """The first of them finds what Colab has, and no more: its first cell has to bring the rest.
+
+    Without a package index there is no such environment; then they run in this one.
+    """
     monkeypatch.setenv("COURSE_BUILD_DIR", str(tmp_path))
-    before = colab.versions()
+    before = colab.versions() if colab else {}
     nb = nbformat.read(path, 4)
     [first] = [cell for cell in nb.cells if "bootstrap" in cell.metadata.get("tags", [])]
     [address] = re.findall(r'"course_lib @ git\+https://[^"]*"', first.source)
-    first.source = first.source.replace(address, json.dumps(str(colab.wheel)))
+    first.source = first.source.replace(address, json.dumps(str(colab and colab.wheel)))
     copy = tmp_path / "copy" / path.name
     copy.parent.mkdir()
     nbformat.write(nb, copy)
-    notebook = run(copy, tmp_path, kernel="colab", PROFILE="smoke", DATA="synthetic", DEVICE="cpu")
+    kernel = "colab" if colab else "python3"
+    notebook = run(copy, tmp_path, kernel=kernel, PROFILE="smoke", DATA="synthetic", DEVICE="cpu")
     assert not widget_errors(notebook)
     assert STATES.findall(printed(notebook)) == ["open"] * exercises(notebook)
+    if not colab:
+        pytest.skip("no package index to make an environment like Colab's; the lesson runs in this one")
     after = colab.versions()
     assert "course-lib" in after or "course_lib" in after
     assert before.items() <= after.items(), "what was there is left as it was"
