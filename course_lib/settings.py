@@ -30,7 +30,7 @@ def setting(name: str, given: Any = None) -> str:
     variable = f"COURSE_{name.upper()}"
     value = given if given is not None else os.environ.get(variable) or CHOICES[name][0]
     if value not in CHOICES[name]:
-        hint = f"choose one of {', '.join(CHOICES[name])} in the parameter cell or in {variable}"
+        hint = f"choose one of {', '.join(CHOICES[name])} in the parameter cell, with --{name} or in {variable}"
         raise SettingsError(f"{name} = {value!r} is not known", hint)
     return str(value)
 

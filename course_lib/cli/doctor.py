@@ -153,7 +153,10 @@ def data_server() -> Iterator[Check]:
     from course_lib.data import store
 
     url = os.environ.get("COURSE_DATA_URL")
-    if not url or paths.offline():
+    if not url:
+        return
+    if paths.offline():
+        yield Check(False, f"COURSE_OFFLINE forbids the data server {url}, too", "unset one of the two")
         return
     import requests
 

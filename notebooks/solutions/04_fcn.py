@@ -138,7 +138,9 @@ def valid_mean(draw: Draw) -> Exercise:
             labels = torch.randint(0, 11, (2, 5, 6), generator=generator)
             labels[torch.rand(2, 5, 6, generator=generator) < share] = 255
             void = (labels == 255).sum((1, 2)).tolist()
-        cases.append((torch.rand(2, 5, 6, generator=generator) + 0.5, labels))
+        losses = torch.rand(2, 5, 6, generator=generator) + 0.5
+        losses[1] += bool(draw.cases)  # so that the pictures' means are far apart
+        cases.append((losses, labels))
     mistakes = [
         (
             "`losses.mean()`",

@@ -61,6 +61,9 @@ def dice_loss(draw: Draw) -> Exercise:
         )
         for share in (0.2, 0.5, 0.8)
     ]
+    if draw.cases:  # the class fills one picture, and the other lacks it
+        full = torch.tensor([1.0, 0.0])[:, None, None].expand(2, 4, 5)
+        cases.append((torch.rand(2, 4, 5, generator=generator), full))
     mistakes = [
         (
             "Without `1 -`",

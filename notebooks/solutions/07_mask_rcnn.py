@@ -196,10 +196,10 @@ def nms(draw: Draw) -> Exercise:
     while not len(crowd) or close(crowd, 0.1, 0.3):
         corner = 20 * torch.rand(12, 2, generator=generator)
         crowd = torch.cat([corner, corner + 8 + 4 * torch.rand(12, 2, generator=generator)], 1)
-    # each box of the chain is too close to the next, but not to the one after it; the IoU of the first with the
-    # last is exactly the limit, 10 / height
-    chances = ((3, 20), (4, 40), (2, 16))
-    step, height = chances[draw.cases and int(torch.randint(3, (1,), generator=generator))]
+    step, height = 3, 20
+    if draw.cases:
+        step, height = ((3, 20), (4, 40), (2, 16))[torch.randint(3, (), generator=generator)]
+    # Neighbours in the chain are too close; the IoU of its first box and the last is exactly the threshold.
     chain = torch.tensor(
         [[0.0, 0, 10, 10], [step, 0, step + 10, 10], [2 * step, 0, 2 * step + 10, 10], [0, 0, 10, height]]
     )

@@ -48,7 +48,7 @@ def test_runs_in_order_prints_a_table_and_leaves_notebooks(lessons, tmp_path):
     assert result.exit_code == 0, result.output
     assert result.output.index("01_first") < result.output.index("02_second")
     assert "x: dsb 0.50" in result.output
-    assert "PROFILE=lesson DATA=real" in result.output.splitlines()[-1]
+    assert "--profile lesson --data real" in result.output.splitlines()[-1]
     finished = nbformat.read(tmp_path / "build" / "run" / "01_first.ipynb", as_version=4)
     assert finished.cells[-1].outputs[0].text == "smoke synthetic cpu\n"
 

@@ -249,7 +249,8 @@ def test_the_doctor_asks_it(server: Running, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("COURSE_DATA_URL", "teacher")
     assert [check.text for check in doctor.data_server()] == ["COURSE_DATA_URL = 'teacher' is no address"]
     monkeypatch.setenv("COURSE_OFFLINE", "1")
-    assert list(doctor.data_server()) == []
+    [check] = doctor.data_server()
+    assert (check.ok, check.text) == (False, "COURSE_OFFLINE forbids the data server teacher, too")
 
 
 # --- what it answers
