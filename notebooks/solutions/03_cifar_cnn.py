@@ -18,7 +18,7 @@ def output_size(draw: Draw) -> Exercise:
             case for case in product(range(9, 60), (2, 3, 5, 7), (1, 2, 3), (0, 1, 2)) if case not in cases
         ]
         even = [(h, k, s, p) for h, k, s, p in drawn if (h + 2 * p - k) % s == 0 and s > 1 and p > 1]
-        uneven = [(h, k, s, p) for h, k, s, p in drawn if (h + 2 * p - k) % s]
+        uneven = [(h, k, s, p) for h, k, s, p in drawn if (h + 2 * p - k) % s == s - 1 > 0]
         shrunk = [(h, k, s, p) for h, k, s, p in drawn if k >= 2 * (p + s)]
         cases = [case for kind in (even, uneven, shrunk) for case in rng.sample(kind, 2)]
         cases.append((side := rng.randint(8, 20), side, rng.randint(2, 5), 0))  # the window fits once
