@@ -109,9 +109,9 @@ def test_all_can_be_stopped(place):
 
 
 def test_what_children_computed_counts(place):
-    forks = "import os, time\nfor _ in range(9):\n    if not os.fork():\n        end = time.process_time() + 2\n"
+    forks = "import os, time\nfor _ in range(9):\n    if not os.fork():\n        end = time.process_time() + 1\n"
     forks += "        while time.process_time() < end:\n            pass\n        os._exit(0)\n    os.wait()"
-    assert run(forks, seconds=8).limit == "seconds"
+    assert run(forks, seconds=5).limit == "seconds"
 
 
 def test_what_is_sent_without_end_is_not_kept(place, monkeypatch):
