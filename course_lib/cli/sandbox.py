@@ -155,8 +155,8 @@ def _watch(process: "subprocess.Popen[bytes]", seconds: int, memory: int) -> End
         use = _use(process.pid, memory)
         over = {
             "seconds": use.seconds > seconds or time.monotonic() - started > PATIENCE * seconds,
-            "memory": use.memory > memory,
             "processes": use.processes > PROCESSES,
+            "memory": use.memory > memory,
             "talk": talk.too_much,
             "machine": use.free < FREE,
             "stopped": STOP.is_set(),
