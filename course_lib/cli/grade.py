@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LARGEST, MOST = 20 << 20, 2000  # bytes of a notebook, and its cells
 LOST = "lost"
+KEPT = "answers.jsonl"  # what an interrupted run goes on from
 ENDED = {  # why a run was ended, as students read it
     "seconds": "It was ended in {cell}, after {seconds} seconds of computing, or a long wait. Does a loop never end?",
     "memory": "It was ended in {cell}: it held more than {memory:g} GB of memory.",
@@ -42,6 +43,7 @@ ADVICE = {  # what an error in a sandbox may mean
     "Memory|can't allocate": " A submission may hold {memory:g} GB of memory.",
     "resolution|unreachable|Connection": " A submission has no network.",
 }
+_ENGINES = "--engine local, or --engine dask --scheduler ADDRESS"
 BEST_FIRST = ("passed", "wrong", "open", "missing")  # the best of several tries counts
 Seconds = Annotated[int, typer.Option(min=10, help="Longest computing time of a submission.")]
 
@@ -165,24 +167,26 @@ def grade(
 
     Run again after an interruption, it goes on where it was.
     """
-    if engine not in ("local", "dask") or (engine == "dask") != bool(scheduler):
-        what = (
-            f"no engine {engine!r}" if engine not in ("local", "dask") else "--engine dask and --scheduler go together"
-        )
-        raise NotebookError(what, "--engine local, or --engine dask --scheduler ADDRESS")
+    if engine not in ("local", "dask"):
+        raise NotebookError(f"no engine {engine!r}", _ENGINES)
+    if (engine == "dask") != bool(scheduler):
+        raise NotebookError("--engine dask and --scheduler go together", _ENGINES)
     from course_lib.cli.exercises import Draw  # imports torch
 
     target = (to or paths.build_dir() / "grades").absolute()
     submissions = collect(folder, Draw(seed, 1 + seed), target)
     limits = (seconds, int(memory * (1 << 30)))
+    with writing(target):  # before anything runs
+        (target / KEPT).touch()
     pool = Dask(scheduler) if scheduler else Local(jobs or fitting(limits[1]))
-    with pool, writing(target):
+    with pool:
         announce(len(submissions), pool.lacking(), seconds, memory, pool.workers())
         try:
             mark_all(submissions, pool, limits, target)
         except KeyboardInterrupt:
             typer.echo("What is graded is kept: the same command goes on from there.", err=True)
             raise
+    with writing(target):
         report(submissions, target)
     for line in concerns(submissions, seed):
         typer.echo(f"Careful: {line}")
@@ -367,7 +371,7 @@ def mark_all(submissions: list[Submission], pool: Local | Dask, limits: tuple[in
         if submission.lesson:
             waiting.setdefault(submission.key(limits), []).append(submission)
     tasks = {key: same[0].task for key, same in waiting.items()}
-    kept = target / "answers.jsonl"
+    kept = target / KEPT
     with tqdm(total=len(waiting), desc="grading", unit="submission", disable=None) as bar:
 
         def settle(key: str, ended: sandbox.Ended) -> None:
@@ -381,9 +385,7 @@ def mark_all(submissions: list[Submission], pool: Local | Dask, limits: tuple[in
                 settle(key, ended)
         with kept.open("a", encoding="utf-8") as answers:
             for key, ended in pool.ended(dict(tasks), limits):
-                if {
-                    "end": True
-                } in ended.happened:  # what was ended, or ended itself, may have been the machine's fault
+                if {"end": True} in ended.happened:  # else it may have been the machine's fault
                     answers.write(json.dumps([key, ended]) + "\n")
                     answers.flush()
                 settle(key, ended)
@@ -459,6 +461,9 @@ def _judged(answer: Any, record: dict[str, Any]) -> tuple[str, str]:
             return "missing", f"There is no answer to try: {why}."
         case {"failed": str(why)}:
             return "wrong", why
+        case [{"open": True}]:  # also where a function is asked for, and cases are many
+            answer = answer * len(record["right"])
+    match answer:
         case list() if len(answer) == len(record["right"]):
             try:
                 outcome = judge(_decoded(answer), **record)

@@ -128,6 +128,19 @@ def test_marks_and_reasons(submission):
     assert len(submission.notes) == 2, "the check of batch_shape is there"
 
 
+def test_a_function_that_was_never_begun_is_open(submission):
+    marks = marked(submission, {"exercise": "panoptic", "answer": [{"open": True}]}, {"end": True})
+    assert (marks["panoptic"].state, marks["panoptic"].reason) == ("open", "replace the ... with your answer.")
+
+
+def test_a_report_that_cannot_be_written_is_said_before_anything_runs(tmp_path, monkeypatch):
+    write(tmp_path / "handed" / f"{FIRST}.ipynb", "1")
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(grade, "mark_all", pytest.fail)
+    with pytest.raises(NotebookError, match="cannot write to"):
+        grade.grade(tmp_path / "handed", to=tmp_path / "file" / "report")
+
+
 def test_right_answers_earn_points(submission):
     record = submission.lesson.records
     events = [{"exercise": name, "answer": record[name]["right"]} for name in record]
